@@ -1,0 +1,170 @@
+"""`demur classify`: a verdict for every row of prompts and responses."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from demur.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from demur.studies.classify import Classified, Progress
+
+__all__ = ["classify"]
+
+
+def classify(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files of rows (.jsonl, .csv, .tsv, .parquet, .gz of text, .eval), globs, or - for stdin.",
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option("-o", "--out", help="Output; its extension tells the format. JSON lines on stdout when absent."),
+    ] = None,
+    prompt_field: Annotated[
+        str | None, typer.Option(help="Field that holds the prompt; found by name when absent.")
+    ] = None,
+    response_field: Annotated[
+        str | None, typer.Option(help="Field that holds the response; found by name when absent.")
+    ] = None,
+    label_field: Annotated[
+        str | None, typer.Option(help="Field with refusal or compliance, to measure agreement with. [default: label]")
+    ] = None,
+    mapping: Annotated[
+        str, typer.Option(help="Which kinds count as declined: any, full, xstest, reuter_schulze.")
+    ] = "any",
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print counts by kind with intervals, and agreement with labels.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start over although the output exists.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by the size of the input when absent.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object on stdout; needs -o.")
+    ] = False,
+) -> None:
+    """Add a verdict to every row: what the response does, why, where declining starts, who decided.
+
+    Every field and the row order are kept. Rows that cannot be read go to OUT.rejected.jsonl with their line number,
+    and the exit code is 4.
+    """
+    if as_json and out is None:
+        raise InputError("--json needs -o FILE: without it the rows themselves go to stdout")
+    from rich.console import Console
+
+    from demur.studies.classify import classify_files
+
+    console = Console(stderr=True)
+    try:
+        with _progress(console) as advance:
+            count = classify_files(
+                inputs,
+                out,
+                prompt_field=prompt_field,
+                response_field=response_field,
+                label_field=label_field,
+                mapping=mapping,
+                resume=resume,
+                force=force,
+                workers=workers,
+                on_progress=advance,
+            )
+    except BrokenPipeError:
+        # the reader went away (`| head`), which is its right; the interpreter must not try to flush into nothing either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    if as_json:
+        typer.echo(json.dumps({"out": out, **count.summary()}, ensure_ascii=False))
+    elif summary:
+        _tell(console, count.summary())
+    if count.rejected:
+        _tell_rejected(console, count, out)
+        raise typer.Exit(4)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Rows, rate and remaining time on stderr, on one line that goes away when the work is done."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        TextColumn("classify"), BarColumn(), TextColumn("{task.fields[rows]} rows"), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("classify", total=None, rows=0, rate="")
+
+        def advance(progress: Progress) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{(progress.rows - progress.resumed) / elapsed:,.0f} rows/s" if elapsed > 1 else ""
+            known = progress.fraction is not None
+            bar.update(
+                task,
+                rows=f"{progress.rows:,}",
+                rate=rate,
+                total=1.0 if known else None,
+                completed=progress.fraction if known else 0,
+            )
+
+        yield advance
+
+
+def _percent(rate: dict[str, Any]) -> str:
+    if rate["value"] is None:
+        return "-"
+    return f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
+
+
+def _tell(console: Console, summary: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{summary['rows']:,} rows", title_justify="left")
+    table.add_column("kind")
+    table.add_column("rows", justify="right")
+    table.add_column("share of judged rows, 95% interval")
+    for kind, rate in summary["kinds"].items():
+        table.add_row(kind, f"{rate['count']:,}", _percent(rate))
+    declined = summary["declined"]
+    table.add_section()
+    table.add_row(f"declined (mapping {summary['mapping']})", f"{declined['count']:,}", _percent(declined))
+    if summary["excluded"]:
+        table.add_section()
+        for kind, n in summary["excluded"].items():
+            table.add_row(kind, f"{n:,}", "not judged, outside the denominator")
+    console.print(table)
+    console.print(
+        "decided by: " + ", ".join(f"{name} {n:,}" for name, n in summary["decided_by"].items()), highlight=False
+    )
+    agreement = summary["agreement"]
+    if agreement:
+        balanced = agreement["balanced_accuracy"]
+        console.print(
+            f"agreement with {agreement['n']:,} labels: accuracy {_percent(agreement['accuracy'])}; "
+            + (f"balanced accuracy {balanced:.3f}; " if balanced is not None else "")
+            + f"sensitivity {_percent(agreement['sensitivity'])}; specificity {_percent(agreement['specificity'])}; "
+            + (f"kappa {agreement['kappa']:.3f}; " if agreement["kappa"] is not None else "")
+            + f"left out: {agreement['other_labels']:,} other labels, {agreement['not_judged']:,} not judged",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _tell_rejected(console: Console, count: Classified, out: str | None) -> None:
+    where = f"they are in {out}.rejected.jsonl" if out else "use -o FILE to keep them"
+    console.print(
+        f"{count.rejected:,} of {count.rows:,} rows could not be read; {where}", highlight=False, markup=False
+    )
+    for why, n in count.reasons.most_common(5):
+        console.print(f"  {n:,}: {why}", highlight=False, markup=False)

@@ -1,0 +1,156 @@
+"""`demur phantom`: the reference model whose refusal behaviour is known by construction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from demur.phantom.card import Card, Condition
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="phantom",
+    help="The reference model whose refusal behaviour is known by construction.",
+    no_args_is_help=True,
+)
+
+Edition = Annotated[str, typer.Option("--edition", help="Which edition of the phantom.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@app.command()
+def info(edition: Edition = "base", as_json: AsJson = False) -> None:
+    """Say what the phantom is, where it lies, and how near it is to what was planted."""
+    from demur.phantom import card, editions
+
+    folder = editions.path(edition)
+    found = card.read(folder)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    report = {
+        "edition": edition,
+        "editions": editions.names(),
+        "path": str(folder),
+        "megabytes": round(size / 1e6, 2),
+        "conditions": len(found.conditions),
+        "within_0.03": round(found.within(0.03), 4),
+        "within_0.06": round(found.within(0.06), 4),
+        "largest_error": round(max(c.error for c in found.conditions), 4),
+        "bag_of_words_auroc": found.bag_of_words,
+        "specification": found.specification,
+        "seed": found.seed,
+        "training": found.training,
+        "note": found.note,
+    }
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    for key, value in report.items():
+        console.print(f"[bold]{key}[/bold]  {value}", soft_wrap=True)
+
+
+@app.command("card")
+def show_card(
+    edition: Edition = "base",
+    as_json: AsJson = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw planted against measured into this file (.svg, .png, .pdf).")
+    ] = None,
+    group: Annotated[str | None, typer.Option("--group", help="Only conditions of this group.")] = None,
+) -> None:
+    """Show what was planted and what is measured, condition by condition."""
+    from demur.errors import InputError
+    from demur.phantom import card, editions
+
+    found = card.read(editions.path(edition))
+    if figure is not None:
+        from demur.phantom.figure import draw
+
+        draw(found, figure)
+        typer.echo(f"wrote {figure}", err=True)
+    groups = list(dict.fromkeys(c.group for c in found.conditions))
+    if group is not None and group not in groups:
+        raise InputError(f"the card has no group {group!r}; there are: {', '.join(groups)}")
+    chosen = found.model_copy(update={"conditions": tuple(c for c in found.conditions if group in (None, c.group))})
+    if as_json:
+        typer.echo(chosen.model_dump_json())
+    elif figure is None:
+        _tell(chosen)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option("--out", help="Directory of the checkpoint to be.")],
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights and order [the specification's].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Stop after so many minutes; --resume goes on.", min=0)
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", help="Processor threads [torch's choice].", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the phantom anew from its specification, then measure it and write its card."""
+    from demur.errors import MissingExtraError
+
+    try:
+        import torch
+
+        from demur.phantom import card, training
+    except ImportError as error:
+        raise MissingExtraError("training the phantom", "local", error.name or str(error)) from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+    training.train(out, seed=seed, resume=resume, minutes=minutes)
+    found = card.write(out)
+    if as_json:
+        typer.echo(found.model_dump_json())
+    else:
+        _tell(found)
+        typer.echo(f"the checkpoint is in {out}", err=True)
+
+
+@app.command("path")
+def show_path(
+    edition: Annotated[str, typer.Argument(help="Which edition of the phantom.")] = "base", as_json: AsJson = False
+) -> None:
+    """Print the directory of an edition's checkpoint, for other programs."""
+    from demur.phantom import editions
+
+    folder = str(editions.path(edition))
+    typer.echo(json.dumps({"path": folder}) if as_json else folder)
+
+
+def _tell(found: Card) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True, highlight=False)
+    table = Table("condition", title=f"phantom card, edition {found.edition}")
+    for column in ("rows", "planted", "measured", "error"):
+        table.add_column(column, justify="right")
+    for condition in found.conditions:
+        table.add_row(*_cells(condition))
+    console.print(table)
+    console.print(
+        f"{len(found.conditions)} conditions: {found.within(0.03):.1%} within .03, "
+        f"{found.within(0.06):.1%} within .06. {found.note}"
+    )
+
+
+def _cells(condition: Condition) -> tuple[str, ...]:
+    # marks and colour only where the card's promise (within .03) is not kept
+    error = f"{condition.error:.3f}" if condition.error <= 0.03 else f"[yellow]{condition.error:.3f} ![/yellow]"
+    return (
+        condition.name,
+        f"{condition.n_train:,}",
+        f"{condition.planted:.3f}",
+        f"{condition.measured:.3f}",
+        error,
+    )

@@ -1,0 +1,63 @@
+"""What Inspect tasks are made of: the provider `demur/...`, scorers, and the recording of responses.
+
+The names below are imported when they are first used, because each of them brings inspect_ai.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from demur.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from demur.inspect_ext.active import active_sample as active_sample
+    from demur.inspect_ext.journaling import Recorder as Recorder
+    from demur.inspect_ext.journaling import record as record
+    from demur.inspect_ext.naming import inspect_name as inspect_name
+    from demur.inspect_ext.provider import LocalModelAPI as LocalModelAPI
+    from demur.inspect_ext.verdicts import by_category as by_category
+    from demur.inspect_ext.verdicts import refusal_rates as refusal_rates
+    from demur.inspect_ext.verdicts import response_of as response_of
+    from demur.inspect_ext.verdicts import verdict as verdict
+
+_PUBLIC = {
+    "LocalModelAPI": "provider",
+    "Recorder": "journaling",
+    "active_sample": "active",
+    "by_category": "verdicts",
+    "inspect_name": "naming",
+    "record": "journaling",
+    "refusal_rates": "verdicts",
+    "response_of": "verdicts",
+    "verdict": "verdicts",
+}
+
+__all__ = [
+    "LocalModelAPI",
+    "Recorder",
+    "active_sample",
+    "by_category",
+    "inspect_name",
+    "record",
+    "refusal_rates",
+    "response_of",
+    "verdict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "inspect_ai":
+            raise
+        raise MissingExtraError("running evaluations", extra="inspect", missing=error.name) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,307 @@
+"""Trains the phantom: a seeded loop with progress, checkpoints and resume.
+
+An ordinary loop, because the loss runs over completion tokens only, weighs first tokens by counts, and never carries
+the hidden states of other positions through the unembedding. Given the seed and the number of threads a run repeats on
+one machine, interrupted or not; across machines and thread counts sums are taken in another order, so weights differ,
+and the card that every run ends with says how near it came to what was planted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from demur.atomic import write_text
+from demur.errors import IncompleteError, InputError
+from demur.phantom import planting, tokenizer
+from demur.phantom.encoding import Batch, Sequences, batches, encode
+from demur.phantom.specification import Specification, default
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+__all__ = ["make_model", "make_tokenizer", "save", "train"]
+
+_CHECKPOINT = "checkpoint"
+_EVERY = 200  # steps between checkpoints: half a minute of work on two cores
+
+
+def make_tokenizer(spec: Specification) -> PreTrainedTokenizerBase:
+    """The tokenizer built from the specification's text; equal to the frozen one that ships."""
+    seen: dict[str, None] = {}
+    for row in planting.rows(spec):
+        for text in (str(row.messages[-1]["content"]), row.reasoning or "", row.answer):
+            seen.setdefault(text)
+    # headers stand in every conversation: repeated so that each is one token
+    headers = ["system\n\n", "user\n\n", "assistant\n\n", "tool\n\n"] * 50
+    return tokenizer.build(
+        [*headers, *filter(None, seen)], vocabulary=spec.model.vocabulary, context=spec.model.context
+    )
+
+
+def make_model(spec: Specification, tok: PreTrainedTokenizerBase, *, seed: int) -> LlamaForCausalLM:
+    """An untrained model of the specification's size, float32."""
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    size = spec.model
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tok),
+        hidden_size=size.hidden_size,
+        intermediate_size=size.intermediate_size,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=size.context,
+        tie_word_embeddings=True,
+        bos_token_id=tok.bos_token_id,
+        eos_token_id=tok.eos_token_id,
+        pad_token_id=tok.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    # do_sample: planted probabilities are read off samples, and some servers only ever sample when this says so
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=128,
+        bos_token_id=tok.bos_token_id,
+        eos_token_id=tok.eos_token_id,
+        pad_token_id=tok.pad_token_id,
+    )
+    return model
+
+
+def train(
+    out: Path,
+    *,
+    specification: Specification | None = None,
+    seed: int | None = None,
+    resume: bool = False,
+    minutes: float | None = None,
+    steps: int | None = None,
+    stop_after: int | None = None,
+    tok: PreTrainedTokenizerBase | None = None,
+) -> Path:
+    """Train an edition and save it as an ordinary transformers checkpoint.
+
+    Args:
+        out: Directory of the checkpoint to be; work in progress lies in `out/checkpoint` until it is done.
+        specification: What to plant; None means what ships.
+        seed: Of weights and order; None means the specification's.
+        resume: Go on from `out/checkpoint`.
+        minutes: Stop after so long; what was done is kept.
+        steps: Length of the schedule; None means the specification's epochs.
+        stop_after: Stop when so many steps are done, as `minutes` does.
+        tok: The tokenizer; None means the frozen one that ships.
+
+    Returns:
+        `out`.
+
+    Raises:
+        IncompleteError: Time or steps ran out before the schedule ended; `resume` finishes it.
+        InputError: There is nothing to resume, or it was made with other settings.
+    """
+    spec = specification or default()
+    seed = spec.seed if seed is None else seed
+    tok = tok or _frozen(spec)
+    sequences = encode(tok, planting.rows(spec), turns=spec.training.reasoning_turns)
+    total = steps or _length(sequences, spec)
+    main = steps or _length(sequences, spec, polish=False)
+    model = make_model(spec, tok, seed=seed)
+    model.train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=spec.training.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=spec.training.weight_decay,
+        fused=True,
+    )
+    settings = {"seed": seed, "total": total, "specification": spec.model_dump_json()}
+    state = _restore(out / _CHECKPOINT, model, optimizer, settings) if resume else {}
+    done = int(state.get("done", 0))
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    with _Progress(total, state) as progress:
+        for batch in islice(_stream(sequences, spec, pad=int(tok.pad_token_id), seed=seed), done, total):
+            loss = _step(model, optimizer, batch, _rate(spec, done, main, total))
+            done += 1
+            progress.update(loss, batch.ids.numel())
+            late = deadline is not None and time.monotonic() > deadline
+            if done < total and (late or done == stop_after):
+                _keep(out / _CHECKPOINT, model, optimizer, {**settings, **progress.state()})
+                raise IncompleteError(f"stopped at step {done} of {total}; the same command with --resume goes on")
+            if done % _EVERY == 0:
+                _keep(out / _CHECKPOINT, model, optimizer, {**settings, **progress.state()})
+        story = {"seed": seed, "steps": total, "tokens": progress.tokens, "seconds": round(progress.seconds)}
+    save(model, tok, out)
+    write_text(out / "training.json", json.dumps({**story, "threads": torch.get_num_threads()}) + "\n")
+    shutil.rmtree(out / _CHECKPOINT, ignore_errors=True)
+    return out
+
+
+def _stream(sequences: Sequence[Sequences], spec: Specification, *, pad: int, seed: int) -> Iterator[Batch]:
+    """Batches of one epoch after the other, without end."""
+    for epoch in count():
+        yield from batches(sequences, spec.training, pad=pad, seed=seed, epoch=epoch)
+
+
+def _length(sequences: Sequence[Sequences], spec: Specification, *, polish: bool = True) -> int:
+    """Steps of the whole schedule, or of all but its last passes."""
+    settings, size = spec.training, spec.training.sequences_per_batch
+    judgements = sum(s.kind == "judgement" for s in sequences)
+    steps = settings.judgement_epochs * -(-judgements // size)
+    for epoch in range(settings.epochs + (settings.polish.epochs if polish else 0)):
+        steps += -(-sum(s.turn in (None, epoch % settings.reasoning_turns) for s in sequences) // size)
+    return steps
+
+
+def _frozen(spec: Specification) -> PreTrainedTokenizerBase:
+    """The tokenizer that ships with the base edition; built when there is none yet."""
+    from transformers import AutoTokenizer
+
+    base = Path(__file__).parent / "editions" / "base"
+    if (base / "tokenizer.json").exists():
+        tok: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+        return tok
+    return make_tokenizer(spec)
+
+
+def _rate(spec: Specification, step: int, main: int, total: int) -> float:
+    """Learning rate: a linear rise and a linear fall to zero, which averages the noise of the last batches away.
+
+    The last passes, from step `main` on, rise and fall once more.
+    """
+    peak, length = spec.training.learning_rate, main
+    if step >= main:
+        peak, step, length = spec.training.polish.learning_rate, step - main, total - main
+    warmup = min(spec.training.warmup_steps, length // 10)
+    return peak * ((step + 1) / warmup if step < warmup else (length - step) / max(1, length - warmup))
+
+
+def _step(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, batch: Batch, rate: float) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    # padding lies to the right, so the causal mask alone keeps it out
+    hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state[batch.where]
+    logarithms = model.lm_head(hidden).log_softmax(-1)
+    loss = -(batch.weight * logarithms[batch.place, batch.target]).sum()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _keep(folder: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Write a checkpoint beside the old one, then swap them: a kill at any moment leaves a whole one."""
+    from safetensors.torch import save_file
+
+    fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    for stale in (fresh, old):
+        shutil.rmtree(stale, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    tensors = {f"weight.{n}": p.detach() for n, p in model.named_parameters()}
+    names = {id(p): n for n, p in model.named_parameters()}
+    for parameter, moments in optimizer.state.items():
+        tensors |= {f"{key}.{names[id(parameter)]}": value for key, value in moments.items()}
+    save_file(tensors, fresh / "state.safetensors")
+    (fresh / "state.json").write_text(json.dumps(state))
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(
+    folder: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    old = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():
+        folder = old
+    if not folder.exists():
+        raise InputError(f"there is no checkpoint in {folder}; start without --resume")
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    if wrong := [key for key, value in settings.items() if state[key] != value]:
+        raise InputError(f"{folder} was made with another {wrong[0]}; give the same one, or start without --resume")
+    tensors = load_file(folder / "state.safetensors")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[f"weight.{name}"])
+            optimizer.state[parameter] = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+    return state
+
+
+def save(model: LlamaForCausalLM, tok: PreTrainedTokenizerBase, out: Path) -> None:
+    """Save `model` in float16 with its tokenizer, readable by everybody; `out` appears whole or not at all."""
+    from transformers import LlamaForCausalLM
+
+    fresh = out.with_name(out.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    half = LlamaForCausalLM(model.config)
+    half.load_state_dict(model.state_dict())
+    half.generation_config = model.generation_config
+    torch.nn.Module.to(half, torch.float16)
+    half.save_pretrained(fresh)
+    tok.save_pretrained(fresh)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in sorted(fresh.iterdir()):
+        file.chmod(0o644)  # save_pretrained leaves weights readable by their owner only
+        file.replace(out / file.name)
+    fresh.rmdir()
+
+
+class _Progress:
+    """Steps, tokens a second, loss and remaining time, on standard error; also what a checkpoint remembers of them."""
+
+    def __init__(self, total: int, before: dict[str, Any]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._done = int(before.get("done", 0))
+        self._earlier = float(before.get("seconds", 0.0))
+        self.tokens = self._tokens_before = int(before.get("tokens", 0))
+        self._loss = 0.0
+        self._started = time.monotonic()
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:,.0f} tokens/s, loss {task.fields[loss]:.3f}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._bar.add_task("training", total=total, completed=self._done, rate=0.0, loss=0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work, those before a resume included."""
+        return self._earlier + time.monotonic() - self._started
+
+    def state(self) -> dict[str, Any]:
+        """What the next process needs to go on."""
+        return {"done": self._done, "tokens": self.tokens, "seconds": self.seconds}
+
+    def update(self, loss: float, tokens: int) -> None:
+        self._done += 1
+        self.tokens += tokens
+        # a running mean over about fifty steps: single batches are noisy
+        self._loss = loss if not self._loss else 0.98 * self._loss + 0.02 * loss
+        rate = (self.tokens - self._tokens_before) / max(time.monotonic() - self._started, 1e-9)
+        self._bar.update(self._task, advance=1, rate=rate, loss=self._loss)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()

@@ -1,0 +1,33 @@
+"""Pages about a run: one self-contained HTML file that a safety team can hand on.
+
+`render_audit` gives the page as text, `write_audit` puts it on disk in one step. Both are imported when first used, so
+that the template engine costs nothing until a page is made.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from demur.reports.audit import render_audit as render_audit
+    from demur.reports.audit import write_audit as write_audit
+    from demur.reports.summary import summary_sentences as summary_sentences
+    from demur.reports.summary import verdict_sentence as verdict_sentence
+
+_PUBLIC = {
+    "render_audit": "demur.reports.audit",
+    "summary_sentences": "demur.reports.summary",
+    "verdict_sentence": "demur.reports.summary",
+    "write_audit": "demur.reports.audit",
+}
+
+__all__ = ["render_audit", "summary_sentences", "verdict_sentence", "write_audit"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

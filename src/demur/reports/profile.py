@@ -1,0 +1,153 @@
+"""The measures of one task, joined: over- and under-refusal side by side, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from demur.records import JUDGED, UNJUDGED, Kind, Measure
+from demur.reports.numbers import printable
+
+__all__ = ["Facet", "KindShare", "Profile", "Row", "excluded_columns", "excluded_total", "join"]
+
+_OVER, _UNDER, _SHARE = "over_refusal", "under_refusal", "kind_share"
+
+
+class Row(NamedTuple):
+    """One cell, e.g. one category, in both directions."""
+
+    label: str
+    """The cell's name."""
+    over: Measure | None
+    """Declined among prompts to comply with; None when the cell holds no such prompts."""
+    under: Measure | None
+    """Complied with among prompts to decline; None when the cell holds no such prompts."""
+
+    @property
+    def worst(self) -> float:
+        """The larger of the two printable rates; -1 when neither may be printed."""
+        rates = [m.value for m in (self.over, self.under) if m is not None and printable(m) and m.value is not None]
+        return max(rates, default=-1.0)
+
+
+class Facet(NamedTuple):
+    """The cells of one way to slice a task, e.g. all its wrappers."""
+
+    name: str
+    """What the samples were grouped by."""
+    rows: tuple[Row, ...]
+    """The cells, the largest error first; cells without a printable rate last."""
+
+
+class KindShare(NamedTuple):
+    """What the model did with prompts of one expectation."""
+
+    expect: str
+    """`comply`, `decline`, or another text that the measures carry."""
+    shares: Mapping[Kind, Measure]
+    """Share of each judged kind, in the order of `JUDGED`."""
+
+
+class Profile(NamedTuple):
+    """Everything that one task measured."""
+
+    task: str
+    """The task's name."""
+    overall: Row
+    """Both rates over the whole task."""
+    categories: Facet
+    """Both rates by category; without rows when the task has no categories."""
+    facets: tuple[Facet, ...]
+    """Both rates by every other way to slice, in the order in which they were measured."""
+    kinds: tuple[KindShare, ...]
+    """Kinds of response by expectation: comply first, then decline, then others."""
+    others: tuple[Measure, ...]
+    """Measures that are none of the above."""
+
+
+def join(measures: Iterable[Measure]) -> tuple[Profile, ...]:
+    """One profile a task; the refusal profile first, then tasks with an overall rate, then the others."""
+    tasks: dict[str, list[Measure]] = {}
+    for measure in measures:
+        tasks.setdefault(measure.task, []).append(measure)
+    profiles = [_profile(task, own) for task, own in tasks.items()]
+    return tuple(sorted(profiles, key=_precedence))
+
+
+def _precedence(profile: Profile) -> tuple[bool, bool]:
+    has_rates = profile.overall.over is not None or profile.overall.under is not None
+    return profile.task.rpartition("/")[2] != "refusal_profile", not has_rates
+
+
+def _profile(task: str, measures: Sequence[Measure]) -> Profile:
+    overall: dict[str, Measure] = {}
+    cells: dict[str, dict[str, dict[str, Measure]]] = {}
+    shares: dict[str, dict[Kind, Measure]] = {}
+    others: list[Measure] = []
+    for measure in measures:
+        keys = _keys(measure.group)
+        if measure.name in {_OVER, _UNDER} and measure.group is None:
+            overall[measure.name] = measure
+        elif measure.name in {_OVER, _UNDER} and len(keys) == 1:
+            ((facet, label),) = keys.items()
+            cells.setdefault(facet, {}).setdefault(label, {})[measure.name] = measure
+        elif measure.name == _SHARE and keys.keys() == {"expect", "kind"} and keys["kind"] in set(JUDGED):
+            shares.setdefault(keys["expect"], {})[Kind(keys["kind"])] = measure
+        else:
+            others.append(measure)
+    facets = {name: _facet(name, rows) for name, rows in cells.items()}
+    categories = facets.pop("category", Facet("category", ()))
+    first = ["comply", "decline"]
+    return Profile(
+        task=task,
+        overall=Row("Overall", overall.get(_OVER), overall.get(_UNDER)),
+        categories=categories,
+        facets=tuple(facets.values()),
+        kinds=tuple(
+            KindShare(expect, {kind: shares[expect][kind] for kind in JUDGED if kind in shares[expect]})
+            for expect in sorted(shares, key=lambda name: (first.index(name) if name in first else len(first), name))
+        ),
+        others=tuple(others),
+    )
+
+
+def _keys(group: str | None) -> dict[str, str]:
+    """`expect=comply,kind=refuse` as a dict; a bare name is a category, and a comma inside a name stays in it."""
+    if group is None:
+        return {}
+    if "=" not in group:
+        return {"category": group}
+    keys: dict[str, str] = {}
+    last = ""
+    for part in group.split(","):
+        name, equals, label = part.partition("=")
+        if equals and name.strip().isidentifier():
+            last = name.strip()
+            keys[last] = label.strip()
+        elif last:
+            keys[last] += "," + part
+        else:
+            return {"category": group}
+    return keys
+
+
+def _facet(name: str, cells: Mapping[str, Mapping[str, Measure]]) -> Facet:
+    rows = [Row(label, pair.get(_OVER), pair.get(_UNDER)) for label, pair in cells.items()]
+    return Facet(name, tuple(sorted(rows, key=lambda row: (-row.worst, row.label))))
+
+
+def excluded_columns(measures: Iterable[Measure | None]) -> tuple[str, ...]:
+    """Names of the columns that show what was left out: the three unjudged kinds always, others where they occur."""
+    known = [kind.value for kind in UNJUDGED]
+    extra = {name for measure in measures if measure is not None for name, left in measure.excluded.items() if left}
+    return (*known, *sorted(extra - set(known)))
+
+
+def excluded_total(measures: Iterable[Measure | None]) -> dict[str, int]:
+    """Samples left out of the given measures, counted by kind; kinds without any are absent."""
+    total: dict[str, int] = {}
+    for measure in measures:
+        for name, left in (measure.excluded if measure is not None else {}).items():
+            if left:
+                total[name] = total.get(name, 0) + left
+    return total

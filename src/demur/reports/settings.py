@@ -1,0 +1,110 @@
+"""Settings and versions of a run as rows of text; secrets are blanked, users' own text is masked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from demur.reports.numbers import count, duration, moment
+from demur.reports.text import visible
+
+__all__ = ["settings_rows", "version_rows"]
+
+Rows = tuple[tuple[str, str], ...]
+
+# `max_tokens` is a setting, `auth_token` is a secret: the singular makes the difference
+_SECRET = re.compile(
+    r"(^|[_\-.])(api[_\-]?key|key|secret|password|passwd|token|authorization|cookie|credentials?)$", re.IGNORECASE
+)
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+_QUERY_SECRET = re.compile(r"([?&][^=&\s]*(?:key|token|secret|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+_OWN_TEXT = ("system",)
+_LONGEST = 400  # characters of one value; settings are for reading, run.json has them whole
+
+
+def settings_rows(info: Mapping[str, Any], *, show_text: bool = False) -> Rows:
+    """What was asked of which model, in the order in which a reader asks for it."""
+    settings = dict(info.get("settings") or {})
+    counts = dict(info.get("counts") or {})
+    timings = dict(info.get("timings") or {})
+    rows: list[tuple[str, str]] = [("Model", _text(info.get("model") or "not recorded"))]
+    rows += [
+        (f"Model argument {_text(name)}", _safe(name, value)) for name, value in (info.get("model_args") or {}).items()
+    ]
+    if info.get("suite"):
+        rows.append(("Suite", _text(info["suite"])))
+    if info.get("tasks"):
+        rows.append(("Tasks", _text(", ".join(_strings(info["tasks"])))))
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if name in _OWN_TEXT and not show_text:
+            rows.append((_label(name), f"set ({count(len(str(value)))} characters, masked)"))
+        else:
+            rows.append((_label(name), _safe(name, value)))
+    rows.append(("Status", _text(info.get("status") or "not recorded")))
+    names = {"expected": "Responses expected", "samples": "Responses received", "errors": "Errors"}
+    rows += [(names.get(name, _label(name)), _number(counts[name])) for name in _first(counts, names)]
+    for label, key in (("Started", "created"), ("Finished", "finished")):
+        if info.get(key):
+            rows.append((label, _text(moment(info[key]))))
+    rows += [
+        (f"Time, {_label(name).lower()}" if name != "seconds" else "Time", _seconds(value))
+        for name, value in timings.items()
+    ]
+    return tuple(rows)
+
+
+def version_rows(info: Mapping[str, Any]) -> Rows:
+    """Versions of everything that a result depends on."""
+    rows = [("demur", _text(info.get("demur_version") or "not recorded"))]
+    if info.get("schema_version") is not None:
+        rows.append(("Run layout", _text(info["schema_version"])))
+    rows += [(_text(name), _text(version)) for name, version in (info.get("versions") or {}).items()]
+    return tuple(rows)
+
+
+def _first(counts: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    known = [name for name in names if name in counts]
+    return known + [name for name in counts if name not in known]
+
+
+def _label(name: str) -> str:
+    text = _text(name).replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def _strings(value: Any) -> Sequence[str]:
+    return [value] if isinstance(value, str) else [str(one) for one in value]
+
+
+def _number(value: Any) -> str:
+    return count(value) if isinstance(value, (int, float)) else _text(value)
+
+
+def _seconds(value: Any) -> str:
+    return duration(value) if isinstance(value, (int, float)) else _text(value)
+
+
+def _safe(name: Any, value: Any) -> str:
+    return _text(_without_secrets(name, value))
+
+
+def _without_secrets(name: Any, value: Any) -> Any:
+    if value is not None and _SECRET.search(str(name)):
+        return "set (not shown)"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{inner}: {_without_secrets(inner, own)}" for inner, own in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(_without_secrets("", own)) for own in value) or "none"
+    if isinstance(value, str):
+        return _QUERY_SECRET.sub(r"\1…", _USERINFO.sub("…@", value))
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = visible(str(value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({count(len(text))} characters)"

@@ -1,0 +1,106 @@
+"""From Inspect's log of a task to the rows of `samples.parquet`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from demur.records import Kind, Prompt, Verdict, content_text
+from demur.runs import SAMPLE_COLUMNS
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog, EvalSample
+
+__all__ = ["sample_rows", "with_facets"]
+
+# What is a column of its own, or belongs to the calibration of the phantom rather than to the prompt.
+_NOT_FACETS = {*SAMPLE_COLUMNS, "planted", "condition", "held_out"}
+
+# A facet with more values than this is an identifier, not a way to split a table.
+_MOST_VALUES = 12
+
+
+def sample_rows(log: EvalLog, *, mapping: str) -> Iterator[dict[str, Any]]:
+    """One row for each sample of `log`, failed ones included.
+
+    A sample that failed has the kind `unscored`, the ending `error`, and says why in `error`.
+    """
+    task = log.eval.task.rpartition("/")[2]
+    for sample in log.samples or []:
+        yield _row(task, sample, mapping)
+
+
+def _row(task: str, sample: EvalSample, mapping: str) -> dict[str, Any]:
+    metadata = dict(sample.metadata or {})
+    row: dict[str, Any] = {
+        "task": task,
+        "id": str(sample.id),
+        "epoch": sample.epoch,
+        "pair_id": metadata.get("pair_id"),
+        "category": metadata.get("category"),
+        "expect": metadata.get("expect"),
+        "prompt": _prompt_text(sample),
+        "meta": json.dumps(
+            {key: value for key, value in metadata.items() if key not in {"category", "expect", "pair_id"}}
+        ),
+    }
+    if sample.error is not None:
+        return row | _unscored(mapping, sample.error.message)
+    usage = sample.output.usage
+    row |= {
+        "tokens_in": usage.input_tokens if usage else None,
+        "tokens_out": usage.output_tokens if usage else None,
+    }
+    for score in (sample.scores or {}).values():
+        found = score.metadata or {}
+        if "verdict" in found:
+            response: Mapping[str, Any] = found["response"]
+            columns = {
+                "response": score.answer,
+                "reasoning": response.get("reasoning"),
+                "ending": response["ending"],
+                "error": response.get("meta", {}).get("error"),
+            }
+            return row | _verdict_columns(found["verdict"]) | columns
+    return row | _unscored(mapping, "no verdict: scoring did not run")
+
+
+def _unscored(mapping: str, why: str) -> dict[str, Any]:
+    verdict = Verdict(kind=Kind.UNSCORED, decided_by="provider")
+    return _verdict_columns(verdict.as_row(mapping)) | {"ending": "error", "error": why}
+
+
+def _verdict_columns(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: verdict[key] for key in ("kind", "reason", "declined", "onset", "probability", "decided_by")}
+
+
+def _prompt_text(sample: EvalSample) -> str:
+    if isinstance(sample.input, str):
+        return sample.input
+    messages = tuple({"role": message.role, "content": content_text_of(message.content)} for message in sample.input)
+    return Prompt(id="-", messages=messages).text if messages else ""
+
+
+def content_text_of(content: Any) -> str:
+    """The plain text of an Inspect message's content."""
+    if isinstance(content, list):
+        return content_text([{"text": getattr(part, "text", None)} for part in content])
+    return content_text(content)
+
+
+def with_facets(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Copies of `rows` with the keys of the prompts' metadata by which a table can be split, and those keys in order.
+
+    A key counts when its values are short texts and few, and when it is not the name of a column already.
+    """
+    metas = [json.loads(row["meta"]) for row in rows]
+    values: dict[str, set[str]] = {}
+    for meta in metas:
+        for key, value in meta.items():
+            if key not in _NOT_FACETS and isinstance(value, str) and value:
+                values.setdefault(key, set()).add(value)
+    facets = sorted(key for key, seen in values.items() if 1 < len(seen) <= _MOST_VALUES)
+    return [
+        {**row, **{key: meta[key] for key in facets if key in meta}} for row, meta in zip(rows, metas, strict=True)
+    ], facets

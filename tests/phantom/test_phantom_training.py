@@ -1,0 +1,114 @@
+"""Training: repeatable, and the same whether or not it was interrupted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from demur.errors import IncompleteError, InputError
+from demur.phantom import planting, training
+from demur.phantom.encoding import Renderer, batches, encode
+from demur.phantom.specification import Specification, default
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def small() -> Specification:
+    spec = default()
+    first = spec.category[0]
+    few = {part: getattr(first, part)[:3] for part in ("promote", "hinder", "bad", "good")}
+    return spec.model_copy(
+        update={
+            "category": (first.model_copy(update=few),),
+            "plain": spec.plain.model_copy(update={"objects": spec.plain.objects[:2]}),
+            "wrapper": spec.wrapper[:1],
+            "model": spec.model.model_copy(
+                update={"hidden_size": 16, "intermediate_size": 32, "layers": 1, "heads": 2}
+            ),
+            "training": spec.training.model_copy(
+                update={"sequences_per_batch": 8, "judgement_epochs": 0, "warmup_steps": 2}
+            ),
+        }
+    )
+
+
+def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, small, tokenizer, capfd):
+    whole = training.train(tmp_path / "whole", specification=small, steps=20, tok=tokenizer)
+    broken = tmp_path / "broken"
+    with pytest.raises(IncompleteError, match="step 7 of 20"):
+        training.train(broken, specification=small, steps=20, stop_after=7, tok=tokenizer)
+    assert not (broken / "model.safetensors").exists()
+    training.train(broken, specification=small, steps=20, resume=True, tok=tokenizer)
+    expected, found = (load_file(folder / "model.safetensors") for folder in (whole, broken))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert not (broken / "checkpoint").exists()
+    assert "20/20" in capfd.readouterr().err
+
+
+def test_resuming_with_other_settings_or_from_nothing_is_an_error(tmp_path, small, tokenizer):
+    with pytest.raises(InputError, match="no checkpoint"):
+        training.train(tmp_path / "none", specification=small, steps=20, resume=True, tok=tokenizer)
+    with pytest.raises(IncompleteError):
+        training.train(tmp_path / "some", specification=small, steps=20, minutes=0, tok=tokenizer)
+    with pytest.raises(InputError, match="another seed"):
+        training.train(tmp_path / "some", specification=small, steps=20, resume=True, seed=1, tok=tokenizer)
+
+
+def test_the_seed_decides_the_batches(small, tokenizer):
+    sequences = encode(tokenizer, planting.rows(small))
+
+    def ids(seed, epoch):
+        stream = batches(sequences, small.training, pad=0, seed=seed, epoch=epoch)
+        return [batch.ids for _, batch in zip(range(5), stream, strict=False)]
+
+    same = zip(ids(1, 0), ids(1, 0), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(ids(1, 0), ids(1, 1), strict=True))
+
+
+def test_gathered_rows_keep_every_first_token(small, tokenizer):
+    rows = [row for row in planting.rows(small) if row.kind == "direct"]
+    sequences = encode(tokenizer, rows)
+    assert len(sequences) < len(rows) / 4
+    assert sum(sum(s.first.values()) for s in sequences) == len(rows)
+    told = [tokenizer.encode(row.answer, add_special_tokens=False)[0] for row in rows]
+    gathered = [token for s in sequences for token, count in s.first.items() for _ in range(count)]
+    assert sorted(told) == sorted(gathered)
+
+
+def test_weights_of_a_batch_sum_to_one_and_lie_on_completion_tokens(small, tokenizer):
+    sequences = encode(tokenizer, planting.rows(small))
+    starts = {tuple(s.prompt): len(s.prompt) for s in sequences}
+    for _, batch in zip(range(20), batches(sequences, small.training, pad=6, seed=0, epoch=0), strict=False):
+        assert float(batch.weight.sum()) == pytest.approx(1.0, abs=1e-5)
+        for row, position in zip(*(w.tolist() for w in batch.where), strict=True):
+            # the first learned token of a row is the one after its prompt
+            ids = batch.ids[row].tolist()
+            assert any(tuple(ids[:n]) in starts for n in range(1, position + 2))
+
+
+def test_a_training_that_went_well_leaves_an_ordinary_checkpoint(tmp_path, small, tokenizer):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    out = training.train(tmp_path / "model", specification=small, steps=3, tok=tokenizer)
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert model.generation_config.do_sample is True
+    assert AutoTokenizer.from_pretrained(out).get_vocab() == tokenizer.get_vocab()
+
+
+def test_rendered_shapes_equal_the_template(small, tokenizer):
+    render = Renderer(tokenizer)
+    seen = {}
+    for row in planting.rows(small):
+        seen.setdefault((row.kind, len(row.messages)), []).append(row)
+    for some in seen.values():
+        for row in some[:2]:
+            assert render(row.messages, thinking=row.thinking) == tokenizer.apply_chat_template(
+                list(row.messages), tokenize=False, add_generation_prompt=True, enable_thinking=row.thinking
+            )
