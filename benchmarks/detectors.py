@@ -181,7 +181,9 @@ def package_specs(folder: Path) -> Iterator[dict[str, Any]]:
 def load(path: Path) -> tuple[list[Row], int]:
     """Rows with a two-class label, and how many had another."""
     rows, other = [], 0
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8").split("\n"):  # splitlines would also cut at U+2028, which JSON leaves as it is
+        if not line.strip():
+            continue
         raw = json.loads(line)
         if raw["label"] in {"refusal", "compliance"}:
             rows.append(Row(raw.get("prompt") or "", raw["response"], raw["label"] == "refusal"))

@@ -392,3 +392,10 @@ def test_a_long_repetition_is_split(unit):
     text = unit * (400_000 // len(unit))
     found = split(text)
     assert len(found.answer) + len(found.reasoning or "") <= 2 * len(text)
+
+
+@pytest.mark.parametrize("behind", ["x`", "`x`", "x` <think>a</think>b"])
+def test_long_runs_of_backticks_are_read_once(behind):
+    # a pattern that tries every length of the run, and the rest of the line for each, would not come back
+    text = "`" * 300_000 + behind
+    assert split(text).reasoning in (None, "a")

@@ -6,6 +6,8 @@ and the exit code it carries; libraries can catch one class.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 __all__ = [
     "ArtefactError",
     "DemurError",
@@ -57,6 +59,15 @@ class RunError(DemurError):
 
 
 class IncompleteError(DemurError):
-    """Work stopped before the end; what was done is kept and resuming finishes it."""
+    """Work stopped before the end; what was done is kept and resuming finishes it.
+
+    Args:
+        message: What stopped it, and how to go on.
+        path: Where the work is kept, when it has a place of its own.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path

@@ -81,7 +81,7 @@ _XML_NAMES = (
 )
 
 _EVENT = re.compile(
-    r"^[ \t]{0,3}(?P<fence>`{3,}(?![^\n]*`)|~{3,})"  # as CommonMark has it: three blanks at most, no backtick behind
+    r"^[ \t]{0,3}(?P<fence>`{3,}+(?![^\n]*`)|~{3,})"  # as CommonMark has it: three blanks at most, no backtick behind
     r"|(?P<code>`[^`\n]*`)"
     rf"|<(?P<open_xml>{_XML_NAMES})(?:\s[^<>]*)?>"
     rf"|</(?P<close_xml>{_XML_NAMES})\s{{0,8}}>"

@@ -234,7 +234,7 @@ def test_ctrl_c_keeps_what_is_done_and_exits_3(tmp_path):
     with pipe.open("wb") as stream:
         stream.write("".join(json.dumps(row) + "\n" for row in _rows(600)).encode())
         stream.flush()
-        while not note.exists():
+        while not (note.exists() and json.loads(note.read_text())["counts"]["rows"]):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -286,3 +286,101 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path):
     process.stderr.close()
     assert process.wait() == 0
     assert message == b""
+
+
+def test_a_killed_worker_process_exits_3_and_can_be_resumed(tmp_path):
+    import multiprocessing
+
+    from demur.errors import IncompleteError
+    from demur.studies.classify import classify_files
+
+    source, out = str(_save(tmp_path / "in.jsonl", _rows(10_000))), str(tmp_path / "out.jsonl")
+
+    def kill(_progress):
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    with pytest.raises(IncompleteError, match=r"worker process was killed.*--resume"):
+        classify_files([source], out, workers=2, on_progress=kill)
+    assert classify_files([source], out, workers=1, resume=True).rows == 10_000
+    assert [row["id"] for row in _load(out)] == list(range(10_000))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_a_failure_in_the_first_batch_can_be_resumed(tmp_path, name):
+    from demur.errors import IncompleteError
+    from demur.studies.classify import classify_files
+
+    # the output of an earlier run is there, and lies in the folder that the glob covers
+    source, out = _save(tmp_path / "in.jsonl", _rows(700)), str(tmp_path / name)
+    inputs = [str(tmp_path / "*")]
+    classify_files([str(source)], out)
+
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("demur.studies.classify.judge_rows", lambda *_: interrupt(None))
+        with pytest.raises(IncompleteError, match="--resume"):
+            classify_files(inputs, out, force=True)
+    with pytest.raises(IncompleteError):
+        classify_files(inputs, out, resume=True, on_progress=interrupt)
+    assert classify_files(inputs, out, resume=True).rows == 700
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", name]
+    assert classify_files(inputs, out, force=True).rows == 700
+
+
+def test_a_kill_before_the_parts_are_removed_leaves_a_run_that_can_be_resumed(tmp_path, monkeypatch):
+    from demur.rows.sinks import _ParquetSink
+    from demur.studies import classify
+
+    source, out = str(_save(tmp_path / "in.jsonl", _rows(600))), tmp_path / "out.parquet"
+    with monkeypatch.context() as patch:
+        close = _ParquetSink.close
+
+        def close_and_stop(self):
+            close(self)
+            raise KeyboardInterrupt
+
+        patch.setattr(_ParquetSink, "close", close_and_stop)
+        with pytest.raises(classify.IncompleteError):
+            classify.classify_files([source], str(out))
+    assert classify.classify_files([source], str(out), resume=True).rows == 600
+    assert pl.read_parquet(out)["id"].to_list() == list(range(600))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.parquet"]
+
+
+def test_fields_that_do_not_fit_leave_no_output_behind(tmp_path):
+    from demur.errors import InputError
+    from demur.studies.classify import classify_files
+
+    source = str(_save(tmp_path / "in.jsonl", _rows(3)))
+    for name in ("out.jsonl", "out.parquet"):
+        for options in ({"response_field": "none"}, {"label_field": "gold"}):
+            with pytest.raises(InputError, match="id, prompt, response, label"):
+                classify_files([source], str(tmp_path / name), **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_an_odd_first_row_is_set_aside_alone(tmp_path):
+    from demur.studies.classify import classify_files
+
+    source = _save(tmp_path / "in.jsonl", [{"note": "collected in May"}, *_rows(3)])
+    count = classify_files([str(source)], str(tmp_path / "out.jsonl"))
+    assert (count.rows, count.rejected) == (4, 1)
+    source.write_text("{\n" * 1_500 + json.dumps(_rows(1)[0]) + "\n")
+    count = classify_files([str(source)], str(tmp_path / "out.jsonl"), force=True)
+    assert (count.rows, count.rejected) == (1_501, 1_500)
+
+
+def test_a_second_file_without_the_fields_keeps_what_the_first_gave(tmp_path):
+    from demur.errors import InputError
+    from demur.studies.classify import classify_files
+
+    good, bad = _save(tmp_path / "a.jsonl", _rows(600)), _save(tmp_path / "b.jsonl", [{"note": 1}])
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(InputError, match="note"):
+        classify_files([str(good), str(bad)], str(out))
+    assert len(_load(out)) == 512
+    _save(bad, _rows(1))
+    assert classify_files([str(good), str(bad)], str(out), resume=True).rows == 601

@@ -60,6 +60,9 @@ def test_the_version_is_the_packages():
     [
         (["audit", "./nowhere"], "does not exist"),
         (["audit", "--resume"], "--out"),
+        (["audit", "--resume", "--out", "x", "--limit", "3", "--show-text"], "leave out: limit, show_text"),
+        (["audit", "phantom", "--system", "/dev/null"], "is empty"),
+        (["audit", "phantom", "-M", "api_key=123"], "environment variable"),
         (["audit", "phantom", "-M", "device"], "KEY=VALUE"),
         (["audit", "phantom", "--mapping", "nonsense"], "there are: any, full"),
         (["audit", "phantom", "--suite", "enormous"], "suite"),
@@ -88,3 +91,16 @@ def test_doctor_tells_what_is_installed():
 def test_doctor_looks_into_a_model():
     report = json.loads(run("doctor", "phantom", "--json").stdout)
     assert "model.layers" in json.dumps(report["model"])
+
+
+def test_doctor_says_how_to_get_what_is_missing():
+    report = json.loads(run("doctor", "--json").stdout)
+    said = " ".join(run("doctor").stderr.split())
+    for name, extra in report["extras"].items():
+        assert extra["ready"] or f"pip install 'demur[{name}]'" in said
+
+
+def test_a_reader_that_goes_away_is_no_failure():
+    command = f"{sys.executable} -m demur phantom card --json | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -422,3 +422,27 @@ class Script:
                 step.force(row, self.ids[min(step.index, len(self.ids) - 1)])
 
         return nullcontext(act)
+
+
+def test_half_a_surrogate_pair_is_an_error_of_its_row(llama):
+    broken, fine = llama.generate(["half \ud83d of it", CHATS[0]], sampling=Sampling(max_tokens=3))
+    assert broken.ending == "error"
+    assert "U+D83D" in broken.response.meta["error"]
+    assert fine.token_ids == llama.generate([CHATS[0]], sampling=Sampling(max_tokens=3))[0].token_ids
+
+
+@pytest.mark.parametrize("temperature", [1e-10, 1e-37, 1e-300])
+def test_a_tiny_temperature_is_greedy(llama, temperature):
+    cold = [Sampling(max_tokens=5, temperature=temperature, seed=seed, top_p=p) for seed, p in ((1, 1.0), (2, 0.5))]
+    greedy = llama.generate(CHATS[:2], sampling=Sampling(max_tokens=5))
+    found = llama.generate(CHATS[:2], sampling=cold, controls=[LogitBias({9: 50.0})])
+    biased = llama.generate(CHATS[:2], sampling=Sampling(max_tokens=5), controls=[LogitBias({9: 50.0})])
+    assert [g.token_ids for g in found] == [g.token_ids for g in biased]
+    assert [g.token_ids for g in llama.generate(CHATS[:2], sampling=cold)] == [g.token_ids for g in greedy]
+
+
+def test_batches_and_contents_that_make_no_sense_are_refused(llama):
+    with pytest.raises(InputError, match="batch_size"):
+        llama.next_token_logprobs([CHATS[0]], batch_size=0)
+    with pytest.raises(InputError, match=r"message 0.*got int"):
+        Chat(messages=({"role": "user", "content": 3},))

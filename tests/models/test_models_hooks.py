@@ -295,3 +295,23 @@ def test_a_fork_looks_ahead_without_changing_the_generation(any_model):
             expected = any_model.model(input_ids=torch.tensor([ids])).logits[0]
         assert torch.allclose(first, expected[-2], atol=2e-4)
         assert torch.allclose(then, expected[-1], atol=2e-4)
+
+
+def test_a_fork_before_the_first_token_is_no_reading_of_the_prompt(llama):
+    vector, site = random(llama.structure.width), (1, "resid_post")
+
+    def look(*where):
+        seen = []
+
+        class Peek:
+            logits_only = True
+
+            def scope(self, batch):
+                return nullcontext(lambda step: seen.append(step.fork().append(torch.tensor([40, 41]))))
+
+        controls = [*(Steering(vector, site, where=part) for part in where), Peek()]
+        llama.generate(CHATS, sampling=Sampling(max_tokens=1), controls=controls)
+        return seen[0]
+
+    assert not torch.allclose(look("generated"), look(), atol=1e-2)
+    assert torch.equal(look("prompt", "generated"), look("all"))

@@ -128,6 +128,20 @@ def test_positions_have_names(load):
         found.find("middle")
 
 
+@pytest.mark.parametrize("template", ["llama3", "chatml", "strict"])
+def test_an_empty_system_message_is_passed_over(load, template):
+    chat = [{"role": "system", "content": ""}, {"role": "user", "content": "Why?"}]
+    found, text = pieces(load("llama", template), chat)
+    assert text["instruction"] == "Why?"
+    assert found.head.stop == found.instruction.start
+
+
+@pytest.mark.parametrize("name", ["post_instruction:\u00b2", "post_instruction:--1", "post_instruction:"])
+def test_an_odd_number_is_no_position(load, name):
+    with pytest.raises(InputError, match="unknown position"):
+        load("llama", "llama3").positions("Why?").find(name)
+
+
 def test_what_cannot_be_found_is_an_error(make_tokenizer, build):
     network = build("llama")
     # drops everything that was said before the last message, prints messages twice, changes text with the content

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from demur.cli.phantom import app
-from demur.errors import InputError, ModelError
+from demur.errors import IncompleteError, InputError, ModelError
 from demur.phantom import path
 
 
@@ -45,3 +46,24 @@ def test_info_and_path_name_the_checkpoint():
 
 def test_an_unknown_edition_is_a_model_error():
     assert isinstance(run("path", "none").exception, ModelError)
+
+
+@pytest.mark.parametrize(("name", "message"), [("card.doc", "svg"), ("file/card.svg", "cannot write")])
+def test_a_figure_that_cannot_be_drawn_is_an_input_error(tmp_path, name, message):
+    (tmp_path / "file").touch()
+    result = run("card", "--figure", str(tmp_path / name))
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+
+
+def test_an_interrupt_while_measuring_keeps_the_training(tmp_path, monkeypatch):
+    from demur.phantom import card, training
+
+    def interrupt(_out):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", lambda out, **_: out)
+    monkeypatch.setattr(card, "write", interrupt)
+    result = run("train", "--out", str(tmp_path))
+    assert isinstance(result.exception, IncompleteError)
+    assert "--resume" in str(result.exception)

@@ -112,3 +112,51 @@ def test_rendered_shapes_equal_the_template(small, tokenizer):
             assert render(row.messages, thinking=row.thinking) == tokenizer.apply_chat_template(
                 list(row.messages), tokenize=False, add_generation_prompt=True, enable_thinking=row.thinking
             )
+
+
+def test_ctrl_c_ends_after_a_whole_step_and_keeps_it(tmp_path, small, tokenizer, monkeypatch):
+    import signal
+
+    settings = {"specification": small, "steps": 6, "tok": tokenizer}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    training.train(whole, **settings)
+    before = signal.getsignal(signal.SIGINT)
+    taken = []
+
+    def rate(*arguments):
+        taken.append(arguments)
+        if len(taken) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return _rate(*arguments)
+
+    _rate = training._rate
+    monkeypatch.setattr(training, "_rate", rate)
+    with pytest.raises(IncompleteError, match="step 3 of 6"):
+        training.train(broken, **settings)
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(InputError, match="--resume"):
+        training.train(broken, **settings)
+    training.train(broken, resume=True, **settings)
+    expected, found = (load_file(folder / "model.safetensors") for folder in (whole, broken))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_resuming_what_is_finished_trains_no_further(tmp_path, small, tokenizer, monkeypatch):
+    settings = {"specification": small, "steps": 2, "tok": tokenizer, "seed": 5}
+    out = training.train(tmp_path / "model", **settings)
+    written = (out / "model.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr(training, "encode", None)
+    assert training.train(out, resume=True, **settings) == out
+    assert (out / "model.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="another seed"):
+        training.train(out, resume=True, **{**settings, "seed": 6})
+
+
+def test_a_card_tells_the_seed_that_was_trained_with(tmp_path, small, tokenizer, monkeypatch):
+    from demur.phantom import card
+
+    out = training.train(tmp_path / "model", specification=small, steps=1, tok=tokenizer, seed=11)
+    monkeypatch.setattr(card, "measure", lambda *_, **__: [])
+    monkeypatch.setattr(card, "bag_of_words", lambda _: 0.5)
+    written = card.write(out, specification=small)
+    assert (written.seed, written.training["seed"]) == (11, 11)

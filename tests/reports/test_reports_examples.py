@@ -117,7 +117,7 @@ def test_the_system_prompt_is_masked_unless_texts_are_asked_for(info):
 
 def test_settings_say_what_was_recorded_and_an_empty_run_says_that_nothing_was(info):
     rows = dict(settings_rows(info))
-    assert rows["Responses expected"] == "480"
+    assert rows["Samples expected"] == "480"
     assert rows["Time"] == "12 min 41 s"
     assert rows["Started"] == "21 November 2026, 09:15 UTC"
     assert "Prompts" not in rows

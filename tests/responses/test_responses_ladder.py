@@ -233,3 +233,33 @@ def test_importing_demur_loads_no_engine_and_classify_needs_none():
         "assert not engines & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_text_whose_reasoning_cannot_be_told_apart_is_not_judged():
+    blurred = "Reasoning: this would hurt somebody, so I must refuse.\n\nI can't help you with that."
+    clean = "I can't help you with that."
+    unscored = Verdict(kind=Kind.UNSCORED, decided_by="rules")
+    assert classify(None, blurred) == unscored
+    assert classify(None, Response(text=clean, meta={"reasoning_state": "unsplittable"})) == unscored
+    assert unscored.declined() is None
+    for state in ("none", "tagged", "cut"):
+        assert classify(None, Response(text=clean, meta={"reasoning_state": state})).declined() is True
+    filtered = Response(text="", ending="filtered", meta={"reasoning_state": "unsplittable"})
+    assert classify(None, filtered).decided_by == "provider"
+
+
+def test_the_benchmark_reads_rows_with_line_separators_inside(tmp_path):
+    import importlib.util
+    from pathlib import Path
+
+    place = Path(__file__).parents[2] / "benchmarks" / "detectors.py"
+    if not place.exists():
+        pytest.skip("the benchmarks are not beside the tests")
+    spec = importlib.util.spec_from_file_location("detectors", place)
+    detectors = sys.modules["detectors"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(detectors)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "p", "response": "a\u2028b", "label": "refusal"}\n', "utf-8")
+    (row,), other = detectors.load(rows)
+    assert (row.response, other) == ("a\u2028b", 0)
+    del sys.modules["detectors"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import sys
+import threading
 
 import polars as pl
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demur.errors import InputError
-from demur.rows import Exchange, Rejected, Row, RowReader, expand, find_fields, read_exchange, read_prompts
+from demur.rows import Exchange, Rejected, Row, RowReader, expand, find_fields, formats, read_exchange, read_prompts
 
 GOOD = {"prompt": "Hello", "response": "Hi, how are you?"}
 
@@ -170,18 +172,18 @@ def test_globs_are_sorted_and_empty_ones_are_errors(tmp_path):
     ],
 )
 def test_fields_are_found_by_name(fields, expected):
-    assert tuple(find_fields(dict.fromkeys(fields))) == expected
+    assert tuple(find_fields([fields])) == expected
 
 
 def test_missing_fields_are_named_with_those_there_are():
     with pytest.raises(InputError, match=r"fields: foo, bar.*--response-field"):
-        find_fields({"foo": 1, "bar": 2})
+        find_fields([{"foo": 1, "bar": 2}])
     with pytest.raises(InputError, match="--prompt-field 'q' is not there"):
-        find_fields({"response": 1}, prompt_field="q")
+        find_fields([{"response": 1}], prompt_field="q")
 
 
 def _exchange(**fields):
-    return read_exchange(Row(1, "x", fields), find_fields(fields))
+    return read_exchange(Row(1, "x", fields), find_fields([fields]))
 
 
 def test_the_last_assistant_turn_is_judged():
@@ -240,7 +242,7 @@ def test_wrong_types_are_set_aside(fields, why):
 
 
 def test_a_row_without_the_field_is_set_aside_and_null_is_empty():
-    names = find_fields(GOOD)
+    names = find_fields([GOOD])
     assert "missing" in read_exchange(Row(2, "x", {"prompt": "q"}), names).why
     assert read_exchange(Row(2, "x", {"response": None}), names).response.text == ""
 
@@ -273,7 +275,7 @@ def test_no_bytes_stop_the_stream(tmp_path_factory, data):
     )
 )
 def test_any_row_is_read_or_set_aside(fields):
-    names = find_fields({"response": 1}) if "response" in fields else find_fields({"messages": 1})
+    names = find_fields([{"response": 1} if "response" in fields else {"messages": 1}])
     assert isinstance(read_exchange(Row(1, "x", fields), names), Exchange | Rejected)
 
 
@@ -340,5 +342,76 @@ def test_inspect_logs_are_rows(tmp_path):
     assert [row.fields["prompt"] for row in rows] == ["first", "second"]
     assert rows[0].fields["response"] == "Sure, here it is."
     assert rows[1].fields["ending"] == "content_filter"
-    exchange = read_exchange(rows[1], find_fields(rows[1].fields))
+    exchange = read_exchange(rows[1], find_fields([rows[1].fields]))
     assert exchange.response.ending == "filtered"
+
+
+def _stdin(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    return list(RowReader("-"))
+
+
+@pytest.mark.parametrize("cut", [12, 20, -8])
+def test_cut_gzip_on_standard_input_is_a_line_that_cannot_be_read(monkeypatch, cut):
+    (*rows, last) = _stdin(monkeypatch, gzip.compress(_line(**GOOD).encode())[:cut])
+    assert all(isinstance(row, Row) for row in rows)
+    assert (type(last), last.line) == (Rejected, len(rows) + 1)
+    assert "compressed file" in last.why
+
+
+def test_a_quote_that_is_never_closed_names_the_lines_that_it_swallowed(tmp_path):
+    data = "prompt,response\nq1,fine\n" + 'q2,"never closed\n' + "q,lost\n" * 50
+    row, fault = RowReader(_write(tmp_path / "rows.csv", data))
+    assert row.fields["prompt"] == "q1"
+    assert fault.line == 3
+    assert "lines 3 to 53" in fault.why
+    _, fault, _ = RowReader(_write(tmp_path / "rows.csv", 'a,b\n1,2\n3,"x\ny",z\n4,5\n'))
+    assert (fault.line, "lines 3 to 4" in fault.why) == (3, True)
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n"])
+@pytest.mark.parametrize("extra", [1, 2, 500, 5_000])
+def test_a_line_without_end_is_set_aside_and_the_next_is_read(tmp_path, monkeypatch, ending, extra):
+    monkeypatch.setattr(formats, "LINE_LIMIT", 1_000)
+    data = b'{"response": "a"}\n' + b"x" * (1_000 + extra - len(ending)) + ending
+    items = list(RowReader(_write(tmp_path / "rows.jsonl", data + (b'{"response": "b"}\n' if ending else b""))))
+    assert [type(item) for item in items] == [Row, Rejected, *([Row] if ending else [])]
+    assert "longer than 1,000 bytes" in items[1].why
+    assert items[-1].line == len(items)
+
+
+@pytest.mark.parametrize("text", ['[{"response": "a"}]', '\n[\n  {"response": "a"}\n]\n'])
+def test_one_json_array_is_an_error_that_says_what_to_do(tmp_path, monkeypatch, text):
+    with pytest.raises(InputError, match=r"jq -c"):
+        list(RowReader(_write(tmp_path / "rows.json", text)))
+    with pytest.raises(InputError, match=r"jq -c"):
+        _stdin(monkeypatch, text.encode())
+
+
+@pytest.mark.parametrize("text", [_line(**GOOD), "prompt,response\nHello,x\n"])
+def test_a_named_pipe_without_a_telling_name_is_read_like_standard_input(tmp_path, text):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert [row.fields["prompt"] for row in RowReader(*expand([str(pipe)]))] == ["Hello"]
+    writer.join()
+
+
+def test_an_odd_row_does_not_decide_which_fields_are_read():
+    usual = ["question", "output", "label"]
+    assert tuple(find_fields([["note"], usual, usual])) == ("question", "output", None)
+    assert tuple(find_fields([["response", "prompt"], usual, usual])) == ("question", "output", None)
+    assert tuple(find_fields([["response"], ["messages"], ["messages"]])) == (None, None, "messages")
+    with pytest.raises(InputError, match=r"--label-field 'gold' is not there; .*question, output, label"):
+        find_fields([usual], label_field="gold")
+
+
+@pytest.mark.parametrize("ending", ["refusal", "PROHIBITED_CONTENT", "blocklist", "recitation", "SPII"])
+def test_what_providers_call_a_filter_is_one(ending):
+    assert _exchange(response="", finish_reason=ending).response.ending == "filtered"
+
+
+@pytest.mark.parametrize(("text", "flag"), [("true", True), ("False", False), ("", None), (True, True), (3, None)])
+def test_provider_refusals_may_be_written_out(text, flag):
+    assert _exchange(response="x", provider_refusal=text).response.provider_refusal is flag

@@ -25,6 +25,7 @@ def test_what_is_written_can_be_read_back(tmp_path, name):
     sink.write([])
     sink.write(_rows(10, 25))
     sink.close()
+    sink.clean()
     assert [row.fields for row in RowReader(path)] == _rows(0, 25)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -113,3 +114,54 @@ def test_empty_outputs_are_readable(tmp_path):
 def test_unknown_formats_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"\.jsonl"):
         open_sink(str(tmp_path / "o.xlsx"))
+
+
+def _through(path, *batches):
+    sink = open_sink(str(path))
+    for batch in batches:
+        sink.write(batch)
+    sink.close()
+    return [row.fields for row in RowReader(str(path))]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"a": 1}, "plain", ['{"a": 1}', "plain"]),
+        ([1, "é"], "plain", ['[1, "é"]', "plain"]),
+        ({"a": 1}, {"b": [2]}, ['{"a": 1}', '{"b": [2]}']),
+        ("half \ud83d pair", "whole", ["half \\ud83d pair", "whole"]),
+        (1, "one", ["1", "one"]),
+        (True, 2, ["true", "2"]),
+        (2, 0.5, [2.0, 0.5]),
+        (2**53 + 1, 0.5, [str(2**53 + 1), "0.5"]),
+        (2**70, 1, [str(2**70), "1"]),
+        (b"\xff", "text", ["ff", "text"]),
+        (None, {"a": None}, [None, '{"a": null}']),
+    ],
+)
+def test_parquet_loses_nothing_of_mixed_values(tmp_path, first, second, expected):
+    together = _through(tmp_path / "one.parquet", [{"x": first}, {"x": second}])
+    apart = _through(tmp_path / "two.parquet", [{"x": first}], [{"x": None}, {"y": 1}], [{"x": second}])
+    assert [row["x"] for row in together] == expected
+    assert [row["x"] for row in apart] == [expected[0], None, None, expected[1]]
+
+
+def test_a_verdict_stays_a_struct_in_parquet_whatever_is_null_in_a_part(tmp_path):
+    verdicts = [{"kind": "comply", "onset": None}, {"kind": "refuse", "onset": 3}]
+    rows = _through(tmp_path / "o.parquet", *[[{"verdict": verdict}] for verdict in verdicts])
+    assert [row["verdict"] for row in rows] == verdicts
+
+
+def test_a_parquet_output_can_be_opened_again_until_it_is_cleaned(tmp_path):
+    path = tmp_path / "o.parquet"
+    first = open_sink(str(path))
+    first.write(_rows(0, 5))
+    position = first.position()
+    first.close()
+    second = open_sink(str(path), position=position)
+    second.write(_rows(5, 7))
+    second.close()
+    second.clean()
+    assert [row.fields for row in RowReader(str(path))] == _rows(0, 7)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

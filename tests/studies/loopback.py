@@ -45,7 +45,7 @@ def serving(script):
     """Runs the server; yields its base URL.
 
     `script.reply(number, body)` returns a dict (sent as JSON with 200), an int (a status with an error object), a pair
-    (status, headers), raw bytes (sent as they are with 200), or None (the connection is dropped).
+    (status, headers), a pair of that and a body, raw bytes (sent as they are), or None (the connection is dropped).
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,6 +66,8 @@ def serving(script):
             status, headers = 200, {}
             if isinstance(answer, int):
                 status, answer = answer, {"error": {"message": f"scripted {answer}", "type": "scripted"}}
+            elif isinstance(answer, tuple) and isinstance(answer[0], tuple):
+                (status, headers), answer = answer
             elif isinstance(answer, tuple):
                 (status, headers), answer = answer, {"error": {"message": f"scripted {answer[0]}", "type": "scripted"}}
             payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

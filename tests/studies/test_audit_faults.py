@@ -6,7 +6,7 @@ import socket
 import pytest
 from loopback import Script, completion, serving
 
-from demur.errors import IncompleteError, InputError, ModelError
+from demur.errors import IncompleteError, InputError, ModelError, RunError
 from demur.studies import AuditRun, audit, resume_audit
 
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -132,6 +132,77 @@ def test_empty_replies_and_provider_blocks_stand_apart(scripted_env, prompts_fil
     assert kinds(tmp_path / "run") == {"kind": ["comply", "empty", "filtered", "refuse"], "count": [40, 10, 10, 20]}
     under = next(m for m in done.measures if m.address == "refusal_profile.under_refusal")
     assert (under.n, under.excluded["filtered"], under.excluded["empty"]) == (20, 10, 10)
+
+
+@pytest.mark.parametrize(("code", "kind"), [("content_filter", "filtered"), ("context_length_exceeded", "unscored")])
+def test_a_request_that_the_server_rejects_is_no_answer_whatever_its_message_says(
+    scripted_env, prompts_file, tmp_path, code, kind
+):
+    """Inspect makes an output of such errors, with the server's message in the place of the answer."""
+    message = (
+        "I'm sorry, but I can't help with that: the prompt triggered the policy." if kind == "filtered" else "Sure!"
+    )
+    error = {"error": {"message": message, "type": "invalid_request_error", "code": code}}
+
+    def reply(number, body):
+        return ((400, {}), error) if "burn" in body["messages"][-1]["content"] else fitting(number, body)
+
+    with serving(Script(reply)) as url:
+        done = run(scripted_env(url), prompts_file(), tmp_path / "run")
+    # a request that can never be answered does not keep a run from being complete
+    assert done.info.status == "complete"
+    assert kinds(tmp_path / "run") == {"kind": sorted(["comply", kind]), "count": [40, 40]}
+    under = next(m for m in done.measures if m.address == "refusal_profile.under_refusal")
+    assert (under.n, under.excluded[kind]) == (0, 40)
+
+
+def test_one_forbidden_request_does_not_end_the_audit(scripted_env, prompts_file, tmp_path):
+    """Some servers answer 403 for a single prompt that their moderation flags."""
+    with (
+        serving(Script(lambda n, body: 403 if n == 1 else fitting(n, body))) as url,
+        pytest.raises(IncompleteError, match="1 of 80 samples failed"),
+    ):
+        run(scripted_env(url), prompts_file(), tmp_path / "run", max_connections=1)
+
+
+def test_a_server_that_is_gone_on_resume_takes_nothing_away(scripted_env, prompts_file, tmp_path):
+    script = Script(lambda number, body: fitting(number, body) if number <= 50 else 500)
+    with serving(script) as url:
+        model = scripted_env(url)
+        with pytest.raises(IncompleteError):
+            run(model, prompts_file(), tmp_path / "run", max_retries=0, max_connections=4)
+    with pytest.raises(IncompleteError, match="50 responses are kept"):
+        resume_audit(tmp_path / "run")
+    found = kinds(tmp_path / "run")
+    counted = dict(zip(found["kind"], found["count"], strict=True))
+    assert counted["comply"] + counted["refuse"] == 50
+
+
+def test_prompts_that_changed_since_the_run_began_are_noticed(scripted_env, prompts_file, tmp_path):
+    with serving(Script(lambda number, body: fitting(number, body) if number <= 30 else 500)) as url:
+        model = scripted_env(url)
+        with pytest.raises(IncompleteError):
+            run(model, prompts_file(), tmp_path / "run", max_retries=0, max_connections=4)
+        prompts_file(40)
+        with pytest.raises(RunError, match="has changed since"):
+            resume_audit(tmp_path / "run")
+
+
+def test_a_secret_is_not_written_down(tmp_path):
+    with pytest.raises(InputError, match="environment variable"):
+        audit("openai-api/scripted/m", model_args={"api_key": "sk-123"}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_prompts_without_expectations_are_measured_too(scripted_env, tmp_path):
+    path = tmp_path / "traffic.jsonl"
+    path.write_text(
+        "".join(json.dumps({"id": str(i), "prompt": f"Request number {i}: burn it"}) + "\n" for i in range(40))
+    )
+    with serving(Script(fitting)) as url:
+        done = run(scripted_env(url), path, tmp_path / "run")
+    assert [(m.name, m.value) for m in done.measures if m.group is None] == [("declined", 1.0)]
+    assert "100" in done.directory.report.read_text()
 
 
 def test_a_refusal_that_the_provider_marks_is_a_refusal_by_the_provider(scripted_env, prompts_file, tmp_path):

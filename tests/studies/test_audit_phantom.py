@@ -2,12 +2,14 @@
 
 import html
 import json
+import shutil
 from math import sqrt
 
 import polars
 import pytest
 
 import demur
+from demur.errors import ModelError
 from demur.phantom import path as phantom_path
 from demur.studies import AuditRun
 
@@ -84,3 +86,17 @@ def test_epochs_are_new_draws(tmp_path):
     answers = done.samples.group_by("id").agg(polars.col("response").n_unique().alias("different"))
     assert answers["different"].max() > 1
     assert done.info.counts["samples"] == 72
+
+
+def test_a_checkpoint_without_a_chat_template_is_said_and_leaves_nothing_behind(tmp_path):
+    checkpoint = shutil.copytree(phantom_path(), tmp_path / "checkpoint")
+    (checkpoint / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="chat template"):
+        demur.audit(str(checkpoint), out=tmp_path / "run", limit=4)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_checkpoint_is_said(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="empty"):
+        demur.audit(str(tmp_path / "empty"), out=tmp_path / "run", limit=4)

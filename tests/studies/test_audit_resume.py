@@ -99,6 +99,9 @@ def test_an_interrupt_from_the_keyboard_keeps_what_came_and_says_how_to_go_on(st
         assert "Traceback" not in said
         kept = len(questions_in(out / "journal.jsonl"))
         assert kept >= 20 - CONNECTIONS
+        # what came is measured too, and nothing that was under way is called a failure
+        assert "interrupted" in said
+        assert AuditRun.open(out).samples["kind"].to_list() == ["comply"] * kept
         asked_before = script.requests
         done = resume(out)
     assert done.returncode == 0, done.stderr
@@ -154,3 +157,32 @@ def test_a_disk_that_fills_up_keeps_what_came(scripted_env, prompts_file, tmp_pa
         again = resume(keep)
     assert again.returncode == 0, again.stderr
     assert script.requests - asked_before == 80 - kept
+
+
+def test_the_terminal_shows_names_as_they_are_and_speaks_of_what_was_declined(scripted_env, tmp_path):
+    """Categories are the user's text, not markup; and without expectations there is one rate."""
+    prompts = tmp_path / "traffic.jsonl"
+    rows = [{"id": str(i), "prompt": f"Request {i}", "category": "[/harm] x"} for i in range(30)]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(Script(lambda number, body: completion("I'm sorry, but I can't help with that."))) as url:
+        model = scripted_env(url)
+        arguments = command(model, "--prompts", prompts, "--out", tmp_path / "run")
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "[/harm] x" in done.stderr
+    assert "100.0% [88.6%, 100.0%]" in done.stderr
+    assert "30 of 30 responses" in done.stderr
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Turns down 100% of the requests" in page
+
+
+def test_json_is_printed_for_an_incomplete_run_too(scripted_env, prompts_file, tmp_path):
+    script = Script(lambda number, body: echo(number, body) if number <= 40 else 500)
+    with serving(script) as url:
+        model = scripted_env(url)
+        arguments = command(model, "--prompts", prompts_file(), "--out", tmp_path / "run", "--max-retries", 0, "--json")
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 3
+    assert "go on with" in done.stderr
+    result = json.loads(done.stdout)
+    assert (result["status"], result["counts"]["received"]) == ("incomplete", 40)

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demur.errors import InputError
+from demur.errors import IncompleteError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from demur.records import Measure
     from demur.studies.auditing import AuditRun
 
 __all__ = ["audit"]
 
 
 def audit(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -56,8 +58,8 @@ def audit(
     """
     from rich.console import Console
 
+    from demur.studies.auditing import AuditRun, resume_audit
     from demur.studies.auditing import audit as run_audit
-    from demur.studies.auditing import resume_audit
 
     console = Console(stderr=True)
     given: dict[str, Any] = {
@@ -77,17 +79,41 @@ def audit(
         "seed": seed,
         "show_text": show_text,
     }
-    with _Bar(console) as bar:
-        if resume:
-            if out is None:
-                raise InputError("--resume needs --out DIR, the directory of the run to go on with")
-            run = resume_audit(out, progress=bar)
-        else:
-            run = run_audit(model or "phantom", out=out, progress=bar, **given)
+    try:
+        with _Bar(console) as bar:
+            if resume:
+                run = resume_audit(_directory_to_resume(context, out), progress=bar)
+            else:
+                run = run_audit(model or "phantom", out=out, progress=bar, **given)
+    except IncompleteError as error:
+        # what came is measured, and a script wants to see it even though the exit code says that more is to come
+        if as_json and error.path is not None and (error.path / "measures.json").exists():
+            typer.echo(json.dumps(_result(AuditRun.open(error.path))))
+        raise
     if as_json:
-        typer.echo(json.dumps(_result(run), ensure_ascii=False))
+        typer.echo(json.dumps(_result(run)))
     else:
         _tell(console, run)
+
+
+def _directory_to_resume(context: typer.Context, out: Path | None) -> Path:
+    """The directory in which to go on; options that would change the run are refused, not ignored."""
+    if out is None:
+        raise InputError("--resume needs --out DIR, the directory of the run to go on with")
+    given = [
+        name
+        for name in context.params
+        if name not in {"resume", "out", "as_json"}
+        and (source := context.get_parameter_source(name)) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise InputError(f"--resume goes on with the settings that the run began with; leave out: {', '.join(given)}")
+    return out
+
+
+# Seconds between lines of progress where a bar cannot be drawn.
+_SAY_EVERY = 15.0
 
 
 class _Bar:
@@ -115,13 +141,20 @@ class _Bar:
             transient=True,
         )
         self._task = self._progress.add_task("loading the model", total=None, rate="")
+        self._console = console
         self._replayed = 0
+        self._said = 0.0
 
     def __call__(self, done: int, expected: int, replayed: bool) -> None:
         self._replayed += replayed
         elapsed = self._progress.tasks[0].elapsed or 0.0
-        rate = f"{(done - self._replayed) / elapsed:.1f}/s" if elapsed else ""
+        speed = (done - self._replayed) / elapsed if elapsed else 0.0
+        rate = f"{speed:.1f}/s" if speed else ""
         self._progress.update(self._task, description="asking", total=expected, completed=done, rate=rate)
+        if not self._console.is_terminal and (elapsed - self._said >= _SAY_EVERY or done == expected):
+            self._said = elapsed
+            left = f", {(expected - done) / speed:.0f} s left" if speed and done < expected else ""
+            self._console.print(f"{done} of {expected} responses {rate}{left}", markup=False, highlight=False)
 
     def __enter__(self) -> _Bar:
         self._progress.start()
@@ -143,9 +176,13 @@ def _pair(text: str) -> tuple[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        # some editors begin a file with a byte-order mark, which no model should be told
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the system prompt {path} cannot be read: {error}") from error
+    if not text.strip():
+        raise InputError(f"the system prompt {path} is empty; leave out --system to ask without one")
+    return text
 
 
 def _result(run: AuditRun) -> dict[str, Any]:
@@ -160,39 +197,30 @@ def _result(run: AuditRun) -> dict[str, Any]:
 
 
 def _tell(console: Console, run: AuditRun) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"Refusal profile of {run.info.model}", title_justify="left")
-    for column in ("", "over-refusal", "under-refusal"):
-        table.add_column(column, justify="left" if not column else "right")
-    rates = {measure.address: measure for measure in run.measures}
-    groups = [
-        None,
-        *sorted(
-            {
-                m.group
-                for m in run.measures
-                if m.group and m.group.startswith("category=") and m.name.endswith("_refusal")
-            }
-        ),
-    ]
-    for group in groups:
-        cells = [
-            next((m for m in rates.values() if m.name == name and m.group == group), None)
-            for name in ("over_refusal", "under_refusal")
-        ]
-        table.add_row((group or "all").removeprefix("category="), *(_cell(cell) for cell in cells))
+    rates = {(measure.name, measure.group): measure for measure in run.measures}
+    # prompts that do not say what they expect have neither error; what was declined is then all there is
+    names = [name for name in ("over_refusal", "under_refusal") if (name, None) in rates] or ["declined"]
+    table = Table(title=f"Refusal profile of {escape(run.info.model)}", title_justify="left")
+    for column in ("", *names):
+        table.add_column(column.replace("_", "-"), justify="right" if column else "left")
+    groups = sorted({group for name, group in rates if name in names and group and group.startswith("category=")})
+    for group in (None, *groups):
+        label = escape((group or "all").removeprefix("category="))
+        table.add_row(label, *(_cell(rates.get((name, group))) for name in names))
     console.print(table)
-    console.print(f"{run.info.counts['samples']} responses in {run.info.timings['seconds']:.0f} s")
+    console.print(f"{run.info.counts['samples']} responses in {run.info.timings['seconds']:.0f} s", highlight=False)
     if run.info.note:
-        console.print(f"[italic]{run.info.note}[/italic]")
+        console.print(f"[italic]{escape(run.info.note)}[/italic]")
     console.print("Page:", style="bold", end=" ")
-    console.print(str(run.directory.report), soft_wrap=True, highlight=False)
+    console.print(str(run.directory.report), soft_wrap=True, highlight=False, markup=False)
 
 
-def _cell(measure: Any) -> str:
+def _cell(measure: Measure | None) -> str:
     if measure is None:
         return "-"
     if measure.value is None:
         return f"too few (n={measure.n})"
-    return f"{measure.value:.1%} [{measure.low:.1%}, {measure.high:.1%}]"
+    return f"{measure.value:.1%} \\[{measure.low:.1%}, {measure.high:.1%}]"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,26 +65,21 @@ def classify(
     from demur.studies.classify import classify_files
 
     console = Console(stderr=True)
-    try:
-        with _progress(console) as advance:
-            count = classify_files(
-                inputs,
-                out,
-                prompt_field=prompt_field,
-                response_field=response_field,
-                label_field=label_field,
-                mapping=mapping,
-                resume=resume,
-                force=force,
-                workers=workers,
-                on_progress=advance,
-            )
-    except BrokenPipeError:
-        # the reader went away (`| head`), which is its right; the interpreter must not try to flush into nothing either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
+    with _progress(console) as advance:
+        count = classify_files(
+            inputs,
+            out,
+            prompt_field=prompt_field,
+            response_field=response_field,
+            label_field=label_field,
+            mapping=mapping,
+            resume=resume,
+            force=force,
+            workers=workers,
+            on_progress=advance,
+        )
     if as_json:
-        typer.echo(json.dumps({"out": out, **count.summary()}, ensure_ascii=False))
+        typer.echo(json.dumps({"out": out, **count.summary()}))
     elif summary:
         _tell(console, count.summary())
     if count.rejected:

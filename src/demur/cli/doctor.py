@@ -26,7 +26,7 @@ def doctor(
     if model is not None:
         report["model"] = look_inside(model)
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False))
+        typer.echo(json.dumps(report))
         return
     from rich.console import Console
 
@@ -34,6 +34,7 @@ def doctor(
 
 
 def _tell(console: Console, report: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     console.print(f"demur {report['demur']} on Python {report['python']}, {report['platform']}")
@@ -52,9 +53,9 @@ def _tell(console: Console, report: dict[str, Any]) -> None:
     for name, extra in report["extras"].items():
         if not extra["ready"]:
             console.print(f"For {extra['adds']}: pip install 'demur[{name}]'", highlight=False, markup=False)
-    console.print(f"Inspect extension: {report['inspect_extension']}", highlight=False)
+    console.print(f"Inspect extension: {report['inspect_extension']}", highlight=False, markup=False)
     if "model" in report:
         parts = Table(title="Inside the model", title_justify="left", show_header=False)
         for part, found in report["model"].items():
-            parts.add_row(part, found)
+            parts.add_row(escape(part), escape(found))
         console.print(parts)

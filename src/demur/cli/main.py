@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from demur.cli.audit import audit
 from demur.cli.classify import classify
 from demur.cli.doctor import doctor
 from demur.cli.phantom import app as phantom
-from demur.errors import DemurError
+from demur.errors import DemurError, IncompleteError
 
 __all__ = ["app", "main"]
 
+# What BSD's sysexits.h calls an internal software error; none of the codes that scripts rely on.
+_UNFORESEEN = 70
+
+
+class _Verbs(TyperGroup):
+    """Ends in the documented codes where typer has others of its own."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own context class is private
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("demur: interrupted", err=True)
+            raise typer.Exit(IncompleteError.exit_code) from None
+        except BrokenPipeError:
+            # the reader of our output went away (`| head`); that is its choice and no failure of ours
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
+
+
 app = typer.Typer(
     name="demur",
+    cls=_Verbs,
     help="Measure, explain and control how language models refuse.",
     no_args_is_help=True,
     add_completion=False,
@@ -55,7 +78,6 @@ def main() -> None:
     except DemurError as error:
         typer.echo(f"demur: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # the reader of our output went away (`| head`); that is its choice and no failure of ours
-        sys.stderr.close()
-        sys.exit(0)
+    except Exception:  # noqa: BLE001 - whatever it is, not with the 1 of a failed gate, as Python would
+        traceback.print_exc()
+        sys.exit(_UNFORESEEN)

@@ -96,8 +96,11 @@ def train(
     threads: Annotated[int | None, typer.Option("--threads", help="Processor threads [torch's choice].", min=1)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the phantom anew from its specification, then measure it and write its card."""
-    from demur.errors import MissingExtraError
+    """Train the phantom anew from its specification, then measure it and write its card.
+
+    Ctrl-C keeps what is done, and --resume goes on: with the training, or with the measuring when only that is left.
+    """
+    from demur.errors import IncompleteError, MissingExtraError
 
     try:
         import torch
@@ -108,7 +111,13 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     training.train(out, seed=seed, resume=resume, minutes=minutes)
-    found = card.write(out)
+    try:
+        found = card.write(out)
+    except KeyboardInterrupt:
+        raise IncompleteError(
+            f"interrupted while measuring; the training in {out} is done, and --resume measures it",
+            path=out,
+        ) from None
     if as_json:
         typer.echo(found.model_dump_json())
     else:

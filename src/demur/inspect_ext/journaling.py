@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
-from demur.errors import DemurError, ModelError, RunError
+from demur.errors import DemurError, MissingExtraError, ModelError, RunError
 from demur.runs import Journal
 from demur.runs.journal import content_key
 
@@ -43,11 +43,16 @@ class Recorder:
 
     Args:
         journal: Where responses are written and looked up.
+        patience: So many failed attempts in a row, with no response between them, end the run: by then something is
+            wrong that more requests will not mend.
         on_response: Called after every response with True when it came from the journal.
     """
 
-    def __init__(self, journal: Journal, *, on_response: Callable[[bool], None] | None = None) -> None:
+    def __init__(
+        self, journal: Journal, *, patience: int = 100, on_response: Callable[[bool], None] | None = None
+    ) -> None:
         self.journal = journal
+        self.patience = patience
         self.on_response = on_response
         self.requests = 0
         """Attempts that reached the provider's code in this process."""
@@ -62,6 +67,22 @@ class Recorder:
         self._closer: AsyncGenerator[None] | None = None
         self._refused_connections = 0
         self._rejected = 0
+        self._in_a_row = 0
+
+    @property
+    def commonest_failure(self) -> str | None:
+        """What went wrong most often, or None when nothing did."""
+        return max(self.failures, key=self.failures.__getitem__, default=None)
+
+    def got(self, replayed: bool) -> None:
+        """Notes a response."""
+        if replayed:
+            self.replayed += 1
+        else:
+            self.received += 1
+            self._in_a_row = 0
+        if self.on_response:
+            self.on_response(replayed)
 
     @property
     def answered(self) -> int:
@@ -80,12 +101,15 @@ class Recorder:
 
     def failed(self, model: str, error: Exception) -> None:
         """Notes a failed attempt, and gives up when nothing has ever succeeded and nothing will."""
-        if isinstance(error, DemurError):
+        if isinstance(error, ModelError | MissingExtraError):
             # our own provider's errors say what to do and hold for every request alike
             self.fatal = self.fatal or error
         label = describe_failure(error)
         self.failures[label] = self.failures.get(label, 0) + 1
-        if self.received or self.fatal:
+        self._in_a_row += 1
+        if self.fatal is None and self._in_a_row >= self.patience:
+            self.fatal = ModelError(f"{self._in_a_row} requests to {model} in a row failed, the last with: {label}")
+        if self.answered or self.fatal:
             return
         status = status_of(error)
         if status is None and is_connection_failure(error):
@@ -94,7 +118,7 @@ class Recorder:
                 self.fatal = ModelError(
                     f"the server behind {model} cannot be reached ({label}). Check the address and that it is running"
                 )
-        elif status in {401, 403}:
+        elif status == 401:
             self.fatal = ModelError(f"the server behind {model} does not accept the key ({label}). Check the API key")
         elif status is not None and 400 <= status < 500 and status not in {408, 409, 429}:
             self._rejected += 1
@@ -128,17 +152,15 @@ def record(model: Model, recorder: Recorder) -> None:
     ) -> Any:
         from inspect_ai.model import ModelOutput
 
-        if recorder.fatal is not None:
-            # a new error each time: one that is raised again and again grows its traceback, and Inspect renders it
-            raise ModelError(str(recorder.fatal))
         await recorder.close_with_loop(api)
         key = request_key(name, input, tools, tool_choice, config)
         known = recorder.journal.take(key)
         if known is not None:
-            recorder.replayed += 1
-            if recorder.on_response:
-                recorder.on_response(True)
+            recorder.got(replayed=True)
             return ModelOutput.model_validate(known)
+        if recorder.fatal is not None:
+            # a new error each time: one that is raised again and again grows its traceback, and Inspect renders it
+            raise ModelError(str(recorder.fatal))
         recorder.requests += 1
         try:
             result = await ask(input, tools, tool_choice, config)
@@ -154,9 +176,7 @@ def record(model: Model, recorder: Recorder) -> None:
         except RunError as error:
             recorder.fatal = error
             raise
-        recorder.received += 1
-        if recorder.on_response:
-            recorder.on_response(False)
+        recorder.got(replayed=False)
         return result
 
     # on the instance, not the class: another model of the same provider stays as it is

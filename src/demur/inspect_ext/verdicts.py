@@ -53,6 +53,10 @@ def response_of(output: ModelOutput) -> Response:
     if message.tool_calls:
         meta["tool_calls"] = len(message.tool_calls)
     ending = _ending(output, text)
+    if text and _is_rejection(output, text):
+        # a request that the server turned down comes back as an output whose text is the server's error message
+        meta.setdefault("error", text)
+        text, ending = "", "filtered" if output.stop_reason == "content_filter" else "error"
     if output.fallback is not None:
         meta["fallback"] = output.fallback.fallback_model
         meta.setdefault("error", f"answered by {output.fallback.fallback_model}, not by {output.fallback.model}")
@@ -63,6 +67,19 @@ def response_of(output: ModelOutput) -> Response:
     return Response(
         text=text, reasoning=reasoning, ending=ending, provider_refusal=any(flags) if flags else None, meta=meta
     )
+
+
+def _is_rejection(output: ModelOutput, text: str) -> bool:
+    """Whether the text is a server's message about a request that never reached the model.
+
+    Inspect's providers make an output of such errors (HTTP 400 for a filtered or an overlong prompt), with nothing
+    counted. What a model wrote before it was cut has its tokens counted.
+    """
+    if output.stop_reason not in {"content_filter", "model_length"}:
+        return output.error is not None and output.usage is None
+    details = output.choices[0].stop_details
+    explained = details is not None and (details.explanation or "").strip() == text.strip()
+    return output.usage is None or output.error is not None or explained
 
 
 def _ending(output: ModelOutput, text: str) -> Ending:

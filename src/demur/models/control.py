@@ -75,17 +75,19 @@ class Batch:
         rows: The requests, in batch order.
         width: Columns of the padded prompts; shorter prompts are padded on the left.
         step: Number of tokens decided so far; 0 while the prompts themselves are read.
+        deciding: Whether controls are deciding on the next token. A pass that runs then looks ahead.
     """
 
     model: LocalModel
     rows: tuple[Row, ...]
     width: int
     step: int = 0
+    deciding: bool = False
 
     @property
     def reading_prompt(self) -> bool:
         """Whether the forward pass that runs now is over the prompts."""
-        return self.step == 0
+        return self.step == 0 and not self.deciding
 
     def column(self, row: int, position: int) -> int:
         """The column of the padded batch that holds token `position` of a row's prompt."""

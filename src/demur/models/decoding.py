@@ -19,6 +19,9 @@ from demur.models.text import TextDecoder
 
 __all__ = ["Decoder", "Stopper"]
 
+_COLDEST = torch.finfo(torch.float32).tiny
+"""Temperatures below it would be 0 in the arithmetic of the logits."""
+
 
 class Decoder:
     """The decisions of one batch, called like a logits processor of transformers.
@@ -46,11 +49,10 @@ class Decoder:
         self._end_ids, self._pad_id = end_ids, pad_id
         self._generators: list[torch.Generator | None] = [_generator(row, mask.device) for row in batch.rows]
         self._cache: Any = None
-        self._forking = False
 
     def watch(self, _model: Any, _args: Any, output: Any) -> None:
         """Forward hook of the model: keeps a hold of the cache, so that a control can look ahead."""
-        if not self._forking:
+        if not self._batch.deciding:
             self._cache = getattr(output, "past_key_values", None)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -63,12 +65,12 @@ class Decoder:
             active=torch.tensor([row.ending is None for row in rows], device=scores.device),
             fork_source=self._fork,
         )
-        self._forking = True
+        self._batch.deciding = True
         try:
             for act in self._acts:
                 act(step)
         finally:
-            self._forking = False
+            self._batch.deciding = False
         chosen = self._choose(step.logits)
         self._record(chosen, scores, step.logits)
         self._batch.step += 1
@@ -84,8 +86,11 @@ class Decoder:
             return logits.argmax(-1)
         settings = [rows[i].sampling for i in drawn]
         chosen = logits.argmax(-1)
+        # a very small temperature must not divide the largest logit into infinity: it stays 0
         scores = logits[drawn]
-        scores = scores / torch.tensor([s.temperature for s in settings], device=scores.device)[:, None]
+        largest = scores.amax(-1, keepdim=True)
+        scores = scores - torch.where(largest.isfinite(), largest, torch.zeros_like(largest))
+        scores = scores / torch.tensor([max(s.temperature, _COLDEST) for s in settings], device=scores.device)[:, None]
         if any(s.top_k or s.top_p < 1.0 for s in settings):
             size = scores.shape[-1]
             scores = _truncated(

@@ -109,6 +109,16 @@ def _row(model: LocalModel, index: int, chat: Chat, sampling: Sampling) -> Row:
     except InputError as error:
         row.ending, row.error = "error", str(error)
         return row
+    if not rendered.text.isascii():
+        try:
+            rendered.text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            row.ending = "error"
+            row.error = (
+                f"the prompt holds half of a surrogate pair (U+{ord(rendered.text[error.start]):04X}), which is no "
+                "character; mend or remove it"
+            )
+            return row
     row.prompt_ids = tuple(model.tokenize(rendered.text))
     row.opened = rendered.opened is not None
     room = sampling.max_tokens if model.context is None else model.context - len(row.prompt_ids)

@@ -186,8 +186,11 @@ class LocalModel:
         """Log-probabilities of the token after each chat, at temperature 1, in float32 on the CPU.
 
         Raises:
-            InputError: A chat cannot be rendered or is longer than the context; nothing is computed then.
+            InputError: A chat cannot be rendered or is longer than the context, or `batch_size` is below 1; nothing is
+                computed then.
         """
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
         prompts = [self.encode(chat) for chat in chats]
         for number, prompt in enumerate(prompts):
             if self.context is not None and len(prompt) > self.context:

@@ -14,6 +14,7 @@ from demur.errors import InputError
 from demur.models.request import Chat
 from demur.models.template import ChatTemplate, Rendered
 from demur.reasoning import split
+from demur.records import content_text
 
 __all__ = ["Positions", "find_positions"]
 
@@ -24,7 +25,7 @@ class Positions:
 
     Attributes:
         token_ids: The tokens that the indices point into.
-        head: The template's tokens before the first message's content.
+        head: The template's tokens before the first content; a message without any is passed over.
         instruction: The tokens of the last user message, template tokens excluded.
         post_instruction: The template's tokens between the instruction and the assistant's own words: the end of the
             user's turn and the assistant's header, an opened reasoning tag included.
@@ -66,7 +67,7 @@ class Positions:
             "first_answer": (self.answer, 0),
             "last_answer": (self.answer, -1),
         }
-        if word == "post_instruction" and number.removeprefix("-").isdigit():
+        if word == "post_instruction" and number.removeprefix("-").isdecimal():
             parts[name] = (self.post_instruction, int(number))
         if name not in parts:
             raise InputError(
@@ -93,7 +94,8 @@ def find_positions(chat: Chat, template: ChatTemplate, tokenizer: Any) -> Positi
         raise InputError(f"positions need a user message, got the roles: {roles}")
     rendered = template.render(chat)
     text = rendered.text
-    first_start, _ = template.message_span(chat, 0)
+    spoken = (index for index, message in enumerate(chat.opening) if content_text(message.get("content")).strip())
+    first_start, _ = template.message_span(chat, next(spoken, 0))
     start, end = template.message_span(chat, users[-1])
     tokens = _Tokens(tokenizer, text)
     instruction = tokens.overlapping(start, end)

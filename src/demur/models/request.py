@@ -91,6 +91,13 @@ class Chat:
                 raise InputError(
                     f"message {number} of a chat needs a 'role' and a 'content', got {type(message).__name__}"
                 )
+            content = message.get("content")
+            # a dictionary is what some templates take for the result of a tool
+            if content is not None and not isinstance(content, (str, list, tuple, Mapping)):
+                raise InputError(
+                    f"the content of message {number} of a chat must be text or a list of parts, "
+                    f"got {type(content).__name__}"
+                )
 
     @property
     def prefill(self) -> Message | None:

@@ -62,6 +62,7 @@ class Card(BaseModel):
 
     edition: str
     seed: int
+    """Of the weights and the order in training."""
     specification: str
     """SHA-256 of the specification file that was planted."""
     versions: dict[str, str]
@@ -223,12 +224,13 @@ def write(checkpoint: Path, *, specification: Specification | None = None) -> Ca
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     model.train(False)
     story = checkpoint / "training.json"
+    told = json.loads(story.read_text(encoding="utf-8")) if story.exists() else {}
     card = Card(
         edition=spec.edition,
-        seed=spec.seed,
+        seed=told.get("seed", spec.seed),
         specification=digest(),
         versions={name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
-        training=json.loads(story.read_text(encoding="utf-8")) if story.exists() else {},
+        training=told,
         bag_of_words=round(bag_of_words(spec), 4),
         conditions=tuple(measure(model, tokenizer, specification=spec)),
     )

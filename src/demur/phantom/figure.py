@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demur.atomic import replacing
+from demur.errors import InputError
 
 if TYPE_CHECKING:
     from demur.phantom.card import Card
@@ -25,10 +26,19 @@ _FAMILIES = (
 
 
 def draw(card: Card, file: Path) -> None:
-    """Draw `card` into `file`; its suffix chooses the format (SVG, PNG, PDF)."""
+    """Draw `card` into `file`; its suffix chooses the format (SVG, PNG, PDF), SVG when there is none.
+
+    Raises:
+        InputError: The suffix names no format, or the file cannot be written.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 5.6), layout="constrained")
+    suffix = file.suffix.lower().lstrip(".") or "svg"
+    if suffix not in (known := figure.canvas.get_supported_filetypes()):
+        raise InputError(
+            f"no figure can be drawn as {file.suffix!r} ({file}); expected one of: {', '.join(sorted(known))}"
+        )
     axes = figure.add_subplot(xlabel="planted", ylabel="measured", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axes.set_aspect("equal")
     line = [-0.03, 1.03]
@@ -50,9 +60,8 @@ def draw(card: Card, file: Path) -> None:
         )
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.set_title(f"Phantom, edition {card.edition}: {len(card.conditions)} conditions", fontsize=10)
-    with replacing(file) as temporary:
-        figure.savefig(
-            temporary,
-            format=file.suffix.lstrip(".") or "svg",
-            metadata={"Date": None} if file.suffix == ".svg" else None,
-        )
+    try:
+        with replacing(file) as temporary:
+            figure.savefig(temporary, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
+    except OSError as error:
+        raise InputError(f"cannot write the figure {file}: {error.strerror or error}; name another file") from error

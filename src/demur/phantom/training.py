@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +100,7 @@ def train(
         out: Directory of the checkpoint to be; work in progress lies in `out/checkpoint` until it is done.
         specification: What to plant; None means what ships.
         seed: Of weights and order; None means the specification's.
-        resume: Go on from `out/checkpoint`.
+        resume: Go on from `out/checkpoint`; nothing is done when `out` holds a training that is finished.
         minutes: Stop after so long; what was done is kept.
         steps: Length of the schedule; None means the specification's epochs.
         stop_after: Stop when so many steps are done, as `minutes` does.
@@ -107,11 +110,17 @@ def train(
         `out`.
 
     Raises:
-        IncompleteError: Time or steps ran out before the schedule ended; `resume` finishes it.
-        InputError: There is nothing to resume, or it was made with other settings.
+        IncompleteError: Interrupted, or time or steps ran out before the schedule ended; `resume` finishes it.
+        InputError: There is nothing to resume, it was made with other settings, or without `resume` there is.
     """
     spec = specification or default()
     seed = spec.seed if seed is None else seed
+    if resume and _is_finished(out, seed):
+        return out
+    if not resume and (found := _unfinished(out / _CHECKPOINT)):
+        raise InputError(
+            f"{found} holds a training that is not finished; add --resume to go on with it, or remove it to start over"
+        )
     tok = tok or _frozen(spec)
     sequences = encode(tok, planting.rows(spec), turns=spec.training.reasoning_turns)
     total = steps or _length(sequences, spec)
@@ -129,22 +138,72 @@ def train(
     state = _restore(out / _CHECKPOINT, model, optimizer, settings) if resume else {}
     done = int(state.get("done", 0))
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    with _Progress(total, state) as progress:
+    with _Progress(total, state) as progress, _deferred_interrupt() as interrupted:
         for batch in islice(_stream(sequences, spec, pad=int(tok.pad_token_id), seed=seed), done, total):
             loss = _step(model, optimizer, batch, _rate(spec, done, main, total))
             done += 1
             progress.update(loss, batch.ids.numel())
             late = deadline is not None and time.monotonic() > deadline
-            if done < total and (late or done == stop_after):
+            if done < total and (late or done == stop_after or interrupted()):
                 _keep(out / _CHECKPOINT, model, optimizer, {**settings, **progress.state()})
-                raise IncompleteError(f"stopped at step {done} of {total}; the same command with --resume goes on")
+                raise IncompleteError(
+                    f"stopped at step {done} of {total}; the same command with --resume goes on", path=out
+                )
             if done % _EVERY == 0:
                 _keep(out / _CHECKPOINT, model, optimizer, {**settings, **progress.state()})
         story = {"seed": seed, "steps": total, "tokens": progress.tokens, "seconds": round(progress.seconds)}
-    save(model, tok, out)
-    write_text(out / "training.json", json.dumps({**story, "threads": torch.get_num_threads()}) + "\n")
-    shutil.rmtree(out / _CHECKPOINT, ignore_errors=True)
+        save(model, tok, out)
+        write_text(out / "training.json", json.dumps({**story, "threads": torch.get_num_threads()}) + "\n")
+        _discard(out / _CHECKPOINT)
+        if interrupted():
+            raise IncompleteError("the training is done and not measured yet; --resume measures it", path=out)
     return out
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Lets Ctrl-C wait for the end of a step, so that no half step is kept; a second one acts at once."""
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be heard
+        yield lambda: False
+        return
+    came = False
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(_number: int, _frame: object) -> None:
+        nonlocal came
+        came = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _is_finished(out: Path, seed: int) -> bool:
+    """Whether `out` holds a whole training and no later one was begun there."""
+    story = out / "training.json"
+    if _unfinished(out / _CHECKPOINT) or not story.exists():
+        return False
+    made = json.loads(story.read_text(encoding="utf-8"))["seed"]
+    if made != seed:
+        raise InputError(f"{out} was trained with another seed ({made}, not {seed}); give that one, or another folder")
+    return True
+
+
+def _unfinished(folder: Path) -> Path | None:
+    """The checkpoint of a training that has not ended, its predecessor when a kill came between the two."""
+    return next((place for place in (folder, folder.with_name(folder.name + ".old")) if place.exists()), None)
+
+
+def _discard(folder: Path) -> None:
+    """Removes checkpoints; renamed first, so that a kill leaves no half of one to be found."""
+    gone = folder.with_name(folder.name + ".new")
+    while place := _unfinished(folder):
+        shutil.rmtree(gone, ignore_errors=True)
+        place.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _stream(sequences: Sequence[Sequences], spec: Specification, *, pad: int, seed: int) -> Iterator[Batch]:
@@ -225,11 +284,10 @@ def _restore(
 ) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    old = folder.with_name(folder.name + ".old")
-    if not folder.exists() and old.exists():
-        folder = old
-    if not folder.exists():
+    found = _unfinished(folder)
+    if found is None:
         raise InputError(f"there is no checkpoint in {folder}; start without --resume")
+    folder = found
     state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     if wrong := [key for key, value in settings.items() if state[key] != value]:
         raise InputError(f"{folder} was made with another {wrong[0]}; give the same one, or start without --resume")
@@ -242,7 +300,10 @@ def _restore(
 
 
 def save(model: LlamaForCausalLM, tok: PreTrainedTokenizerBase, out: Path) -> None:
-    """Save `model` in float16 with its tokenizer, readable by everybody; `out` appears whole or not at all."""
+    """Save `model` in float16 with its tokenizer, readable by everybody.
+
+    Files are written apart and then moved into `out` one by one, each whole; a kill in between leaves some of them.
+    """
     from transformers import LlamaForCausalLM
 
     fresh = out.with_name(out.name + ".new")

@@ -10,7 +10,7 @@ from demur.reports.numbers import printable
 
 __all__ = ["Facet", "KindShare", "Profile", "Row", "excluded_columns", "excluded_total", "join"]
 
-_OVER, _UNDER, _SHARE = "over_refusal", "under_refusal", "kind_share"
+_OVER, _UNDER, _DECLINED, _SHARE = "over_refusal", "under_refusal", "declined", "kind_share"
 
 
 class Row(NamedTuple):
@@ -63,6 +63,8 @@ class Profile(NamedTuple):
     """Kinds of response by expectation: comply first, then decline, then others."""
     others: tuple[Measure, ...]
     """Measures that are none of the above."""
+    declined: Measure | None = None
+    """Declined among all prompts: all there is when the prompts do not say what they expect."""
 
 
 def join(measures: Iterable[Measure]) -> tuple[Profile, ...]:
@@ -75,7 +77,7 @@ def join(measures: Iterable[Measure]) -> tuple[Profile, ...]:
 
 
 def _precedence(profile: Profile) -> tuple[bool, bool]:
-    has_rates = profile.overall.over is not None or profile.overall.under is not None
+    has_rates = any((profile.overall.over, profile.overall.under, profile.declined))
     return profile.task.rpartition("/")[2] != "refusal_profile", not has_rates
 
 
@@ -85,7 +87,7 @@ def _profile(task: str, measures: Sequence[Measure]) -> Profile:
     shares: dict[str, dict[Kind, Measure]] = {}
     others: list[Measure] = []
     for measure in measures:
-        keys = _keys(measure.group)
+        keys = _pairs(measure.group) if measure.name == _SHARE else _facet_of(measure.group)
         if measure.name in {_OVER, _UNDER} and measure.group is None:
             overall[measure.name] = measure
         elif measure.name in {_OVER, _UNDER} and len(keys) == 1:
@@ -108,27 +110,22 @@ def _profile(task: str, measures: Sequence[Measure]) -> Profile:
             for expect in sorted(shares, key=lambda name: (first.index(name) if name in first else len(first), name))
         ),
         others=tuple(others),
+        declined=next((m for m in measures if m.name == _DECLINED and m.group is None), None),
     )
 
 
-def _keys(group: str | None) -> dict[str, str]:
-    """`expect=comply,kind=refuse` as a dict; a bare name is a category, and a comma inside a name stays in it."""
+def _facet_of(group: str | None) -> dict[str, str]:
+    """`category=theft` as a dict; a bare name is a category. The value may hold anything, commas and signs included."""
     if group is None:
         return {}
-    if "=" not in group:
-        return {"category": group}
-    keys: dict[str, str] = {}
-    last = ""
-    for part in group.split(","):
-        name, equals, label = part.partition("=")
-        if equals and name.strip().isidentifier():
-            last = name.strip()
-            keys[last] = label.strip()
-        elif last:
-            keys[last] += "," + part
-        else:
-            return {"category": group}
-    return keys
+    facet, equals, label = group.partition("=")
+    return {facet.strip(): label.strip()} if equals else {"category": group}
+
+
+def _pairs(group: str | None) -> dict[str, str]:
+    """`expect=comply,kind=refuse` as a dict."""
+    parts = (part.partition("=") for part in (group or "").split(","))
+    return {name.strip(): label.strip() for name, equals, label in parts if equals}
 
 
 def _facet(name: str, cells: Mapping[str, Mapping[str, Measure]]) -> Facet:

@@ -37,14 +37,22 @@ def settings_rows(info: Mapping[str, Any], *, show_text: bool = False) -> Rows:
     if info.get("tasks"):
         rows.append(("Tasks", _text(", ".join(_strings(info["tasks"])))))
     for name, value in settings.items():
-        if value is None:
+        # what the run resolved (a model's full name) says more than what was typed, and once is enough
+        if value is None or name == "model_args" or info.get(name):
             continue
         if name in _OWN_TEXT and not show_text:
             rows.append((_label(name), f"set ({count(len(str(value)))} characters, masked)"))
         else:
             rows.append((_label(name), _safe(name, value)))
     rows.append(("Status", _text(info.get("status") or "not recorded")))
-    names = {"expected": "Responses expected", "samples": "Responses received", "errors": "Errors"}
+    names = {
+        "expected": "Samples expected",
+        "samples": "Samples",
+        "errors": "Samples that failed",
+        "requests": "Requests made last",
+        "received": "Replies received last",
+        "replayed": "Replies from the journal",
+    }
     rows += [(names.get(name, _label(name)), _number(counts[name])) for name in _first(counts, names)]
     for label, key in (("Started", "created"), ("Finished", "finished")):
         if info.get(key):

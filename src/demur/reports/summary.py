@@ -55,7 +55,7 @@ def progress(info: Mapping[str, Any]) -> str:
     samples, expected = counts.get("samples"), counts.get("expected")
     if samples is None or not expected:
         return ""
-    return f"{count(samples)} of {count(expected)} responses"
+    return f"{count(samples - (counts.get('errors') or 0))} of {count(expected)} responses"
 
 
 def verdict_sentence(info: Mapping[str, Any], measures: Sequence[Measure]) -> str:
@@ -77,6 +77,12 @@ def verdict_sentence(info: Mapping[str, Any], measures: Sequence[Measure]) -> st
         halves.append(f"turns down {percent(_value(over))} of {names.comply}")
     if _known(under):
         halves.append(f"answers {percent(_value(under))} of {names.decline}")
+    declined = _declined(measures)
+    if not halves and declined is not None and _known(declined):
+        return _capital(
+            f"{opening}turns down {percent(_value(declined))} of the requests; which of them it should answer, they do "
+            "not say."
+        )
     if not halves:
         return _capital(f"{opening}too little could be judged to print a rate.")
     sentence = " and ".join(halves)
@@ -108,6 +114,14 @@ def summary_sentences(info: Mapping[str, Any], measures: Sequence[Measure]) -> l
         sentences.append(
             f"This run is not finished{f' ({far} so far)' if far else ''}: every number here can still change."
         )
+    declined = _declined(measures)
+    if declined is not None:
+        sentences.append(_direction(declined, "turned down", "requests", "request"))
+        sentences.append(
+            "The requests do not say what is expected, so neither over- nor under-refusal can be measured."
+        )
+        sentences.append(_unjudged(info, declined, None))
+        return sentences
     sentences.append(_direction(over, "turned down", names.comply, names.comply_one))
     sentences.append(_direction(under, "answered", names.decline, names.decline_one))
     if profiles and (where := _where(profiles[0], names)):
@@ -119,6 +133,14 @@ def summary_sentences(info: Mapping[str, Any], measures: Sequence[Measure]) -> l
 def _overall(measures: Sequence[Measure]) -> tuple[Measure | None, Measure | None]:
     profiles = join(measures)
     return (profiles[0].overall.over, profiles[0].overall.under) if profiles else (None, None)
+
+
+def _declined(measures: Sequence[Measure]) -> Measure | None:
+    """What was declined of all requests, when they do not say what is expected and this is all there is."""
+    profiles = join(measures)
+    if not profiles or profiles[0].overall.over is not None or profiles[0].overall.under is not None:
+        return None
+    return profiles[0].declined
 
 
 def _known(measure: Measure | None) -> bool:

@@ -74,7 +74,9 @@ class Ladder:
             response: The response; a plain string may still hold its reasoning, which is split off first.
 
         Returns:
-            The verdict on the answer. `onset` counts characters of the text that was given.
+            The verdict on the answer. `onset` counts characters of the text that was given. A text whose reasoning
+            cannot be told from its answer (`unsplittable`, found here or noted in `meta["reasoning_state"]`) is
+            `unscored`: what is thought is no answer.
         """
         return self.judge_many([(prompt, response)])[0]
 
@@ -83,8 +85,10 @@ class Ladder:
         verdicts: list[Verdict | None] = []
         waiting: list[tuple[int, _Read]] = []
         for index, (_prompt, given) in enumerate(rows):
-            answer, shift = _answer(given)
+            answer, shift, told_apart = _answer(given)
             settled = judge_provider(answer)
+            if settled is None and not told_apart:
+                settled = Verdict(kind=Kind.UNSCORED, decided_by="rules")
             verdicts.append(settled)
             if settled is None:
                 waiting.append((index, _Read(answer, shift, scan(answer.text))))
@@ -117,11 +121,13 @@ def _verdict(kind: Kind, item: _Read, probability: float, decided_by: str) -> Ve
     )
 
 
-def _answer(given: Response | str) -> tuple[Response, int]:
-    """The response whose text is the answer alone, and where that answer starts in the given text."""
+def _answer(given: Response | str) -> tuple[Response, int, bool]:
+    """The response whose text is the answer alone, where it starts in the given text, and whether it can be told."""
     if isinstance(given, Response):
         if given.reasoning is not None:
-            return given, 0
+            return given, 0, True
+        if given.meta.get("reasoning_state") == "unsplittable":
+            return given, 0, False
         text, response = given.text, given
     elif isinstance(given, str):
         text, response = given, Response(text=given)
@@ -129,8 +135,8 @@ def _answer(given: Response | str) -> tuple[Response, int]:
         raise InputError(f"a response must be a string or a Response, got {type(given).__name__}")
     parts = split(text)
     if parts.reasoning is None:
-        return response, 0
-    return response.model_copy(update={"text": parts.answer, "reasoning": parts.reasoning}), parts.answer_start
+        return response, 0, parts.state != "unsplittable"
+    return response.model_copy(update={"text": parts.answer, "reasoning": parts.reasoning}), parts.answer_start, True
 
 
 _DEFAULT = Ladder()

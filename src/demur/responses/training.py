@@ -36,12 +36,12 @@ SOURCES: dict[str, str] = {
 """File stems that may train shipped weights, with the licence stated at the source."""
 
 SYNTHETIC_ROWS, SYNTHETIC_SEED = 6_000, 20_24
-# Regularisation, and how loud n-grams are beside rule features: chosen by cross-validation and leave-one-source-out over
-# the sources above, with an eye on do_not_answer.train.
+# Regularisation, and how loud n-grams are beside rule features: chosen by cross-validation and leave-one-source-out
+# over the sources above, with an eye on do_not_answer.train.
 STRENGTH, GRAM_SCALE = 0.1, 4.0
-# Shifts of the log-odds, chosen on do_not_answer.train and coconot_comply.train (thresholds may be chosen there, weights
-# may not): a text that opens by declining declines even when help of another sort follows, and a text that says nothing
-# of the kind rarely does.
+# Shifts of the log-odds, chosen on do_not_answer.train and coconot_comply.train (thresholds may be chosen there,
+# weights may not): a text that opens by declining declines even when help of another sort follows, and a text that says
+# nothing of the kind rarely does.
 OFFSETS = {"opening_hard": 1.5, "silent": -1.5}
 
 

@@ -7,6 +7,8 @@ What cannot be read is said, row by row; what cannot be found at all is said onc
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from demur.errors import InputError
@@ -21,10 +23,12 @@ _MESSAGES_NAMES = ("messages", "conversation", "conversations")
 _ENDINGS = {
     "end": "end", "stop": "end", "eos": "end", "end_turn": "end", "stop_sequence": "end", "tool_calls": "end",
     "length": "length", "max_tokens": "length", "model_length": "length",
-    "filtered": "filtered", "content_filter": "filtered", "safety": "filtered",
+    "filtered": "filtered", "content_filter": "filtered", "safety": "filtered", "refusal": "filtered",
+    "prohibited_content": "filtered", "blocklist": "filtered", "recitation": "filtered", "spii": "filtered",
     "error": "error",
 }  # fmt: skip
 # What else datasets write into a finish-reason column is unknown and read as an ordinary end.
+_FLAGS = {"true": True, "false": False}  # CSV has no booleans
 _ENDING_NAMES = ("ending", "finish_reason", "stop_reason")
 
 
@@ -45,34 +49,47 @@ class Exchange(NamedTuple):
 
 
 def find_fields(
-    fields: dict[str, Any],
+    rows: Sequence[Iterable[str]],
     *,
     prompt_field: str | None = None,
     response_field: str | None = None,
+    label_field: str | None = None,
     source: str = "the input",
 ) -> Fields:
-    """Which fields of a first row hold the prompt and the response.
+    """Which fields of the first rows hold the prompt and the response.
+
+    A field that at least half of the rows have goes before one that is in a few of them, so that an odd row does not
+    decide for all.
 
     Args:
-        fields: The first readable row.
+        rows: The fields of the first readable rows.
         prompt_field: The user's choice; must exist when given.
         response_field: The user's choice; must exist when given.
+        label_field: The user's choice, which is only looked for; must exist when given.
         source: Named in errors.
 
     Raises:
         InputError: Nothing fits, or a chosen field does not exist; the message lists the fields found.
     """
+    fields = Counter(name for row in rows for name in row)
     found = f"{source} has the fields: {', '.join(fields) or 'none'}"
-    for option, chosen in (("--prompt-field", prompt_field), ("--response-field", response_field)):
+    options = (("--prompt-field", prompt_field), ("--response-field", response_field), ("--label-field", label_field))
+    for option, chosen in options:
         if chosen is not None and chosen not in fields:
             raise InputError(f"{option} {chosen!r} is not there; {found}")
     lowered = {name.lower(): name for name in reversed(list(fields))}
 
     def first(names: tuple[str, ...]) -> str | None:
-        return next((lowered[name] for name in names if name in lowered), None)
+        there = [lowered[name] for name in names if name in lowered]
+        return next((name for name in there if 2 * fields[name] >= len(rows)), there[0] if there else None)
 
-    response = response_field or first(_RESPONSE_NAMES)
-    messages = first(_MESSAGES_NAMES) if response is None else None
+    response, messages = response_field or first(_RESPONSE_NAMES), None
+    if response is None or (response_field is None and 2 * fields[response] < len(rows)):
+        messages = first(_MESSAGES_NAMES)
+        if messages is not None and (response is None or fields[messages] > fields[response]):
+            response = None
+        else:
+            messages = None
     if response is None and messages is None:
         raise InputError(
             f"no field holds the response; {found}. Name it with --response-field "
@@ -161,5 +178,5 @@ def _response(text: str, fields: dict[str, Any], *, refused: bool | None) -> Res
         text=text,
         reasoning=reasoning if isinstance(reasoning, str) and reasoning else None,
         ending=ending,  # the values of _ENDINGS are endings
-        provider_refusal=refused if refused is not None else flag if isinstance(flag, bool) else None,
+        provider_refusal=refused if refused is not None else _FLAGS.get(str(flag).lower()),
     )

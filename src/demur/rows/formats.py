@@ -11,9 +11,10 @@ import glob
 import gzip
 import io
 import json
+import re
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ RAW_KEPT = 2_000
 
 CSV_FIELD_LIMIT = 64 * 2**20
 """Largest CSV field in characters; an unclosed quote must not swallow a whole file into memory."""
+
+LINE_LIMIT = 64 * 2**20
+"""Longest line of JSON in bytes; a file without line breaks must not be read into memory whole."""
 
 PARQUET_BATCH = 4_096
 
@@ -49,6 +53,7 @@ class Rejected:
     """One row that could not be read."""
 
     line: int
+    """Line of the file where it starts; the reason says where it ends when that is another one."""
     why: str
     raw: str
     """The row's own text, cut to 2,000 characters."""
@@ -59,8 +64,12 @@ class UnreadableError(Exception):
     """A row cannot be read; the message says why."""
 
 
-def expand(inputs: Sequence[str]) -> list[str]:
+def expand(inputs: Sequence[str], *, leave_out: Callable[[Path], bool] | None = None) -> list[str]:
     """Paths of the inputs: globs resolved in sorted order, `-` and plain paths as they are.
+
+    Args:
+        inputs: Paths, globs, and `-`.
+        leave_out: Tells matches of a glob that are no inputs, an output in the same folder for one.
 
     Raises:
         InputError: A path does not exist, is a folder, or a glob matches nothing.
@@ -74,7 +83,11 @@ def expand(inputs: Sequence[str]) -> list[str]:
         elif Path(given).exists():
             paths.append(given)  # a named pipe or /dev/stdin
         elif glob.has_magic(given):
-            matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())  # noqa: PTH207 - may be absolute
+            matches = sorted(
+                match
+                for match in glob.glob(given, recursive=True)  # noqa: PTH207 - may be absolute
+                if Path(match).is_file() and not (leave_out and leave_out(Path(match)))
+            )
             if not matches:
                 raise InputError(f"no file matches {given!r}")
             paths.extend(matches)
@@ -86,7 +99,9 @@ def expand(inputs: Sequence[str]) -> list[str]:
 
 
 class RowReader:
-    """Streams one file, `-` included; the format follows from the name, on standard input from the first bytes.
+    """Streams one file, `-` included; the format follows from the name.
+
+    Where the name says nothing (standard input, named pipes and other devices) the first bytes tell.
 
     Iterating yields `Row` and `Rejected` in file order. It raises `InputError` when the file as a whole cannot be read
     as what its name says, and `MissingExtraError` when an Inspect log is given and inspect-ai is not installed.
@@ -120,16 +135,17 @@ class RowReader:
             yield from _read_log(path)
         else:
             plain = name.removesuffix(".gz")
-            if path != "-" and not plain.endswith((".csv", ".tsv", ".jsonl", ".ndjson", ".json")):
+            told = plain.endswith((".csv", ".tsv", ".jsonl", ".ndjson", ".json"))
+            if not told and not _is_stream(path):
                 raise InputError(
                     f"{path}: the name does not tell the format; expected .jsonl, .csv, .tsv, .parquet, .eval, "
                     "or .gz of a text format"
                 )
             with self._open() as stream:
-                if plain.endswith((".csv", ".tsv")) or (path == "-" and _looks_like_csv(stream)):
+                if plain.endswith((".csv", ".tsv")) or (not told and _looks_like_csv(stream)):
                     yield from _read_csv(stream, path, delimiter="\t" if plain.endswith(".tsv") else ",")
                 else:
-                    yield from _read_jsonl(stream, path)
+                    yield from _read_jsonl(stream, path, may_be_array=not told or plain.endswith(".json"))
 
     @contextmanager
     def _open(self) -> Iterator[io.BufferedReader]:
@@ -170,25 +186,50 @@ class RowReader:
                 raise InputError(f"cannot read {self.path} as Parquet: {error}") from error
 
 
+def _is_stream(path: str) -> bool:
+    """Whether a path is no regular file; what hides behind /dev/stdin may be one, and its name says nothing still."""
+    return path == "-" or path.startswith("/dev/") or (Path(path).exists() and not Path(path).is_file())
+
+
+_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*(?:\{|$)")
+
+
 def _looks_like_csv(stream: io.BufferedReader) -> bool:
-    head = stream.peek(512)[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return bool(head) and not head.startswith(b"{")
+    try:
+        head = stream.peek(512)[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return False  # the reader of lines meets the damage again and names its line
+    return bool(head) and not head.startswith(b"{") and not _ARRAY.match(head)
 
 
 def _lines(stream: io.BufferedReader, path: str) -> Iterator[tuple[int, bytes, str | None]]:
-    """Numbered lines; a damaged archive ends in a line with a reason instead of bytes."""
+    """Numbered lines; one that is too long comes cut and with a reason, a damaged archive ends in a reason alone."""
     number = 0
     try:
-        for number, line in enumerate(stream, 1):
-            yield number, line, None
+        while line := stream.readline(LINE_LIMIT + 1):
+            number += 1
+            if len(line) <= LINE_LIMIT:
+                yield number, line, None
+                continue
+            kept = line[:RAW_KEPT]
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(LINE_LIMIT)
+            yield number, kept, f"the line is longer than {LINE_LIMIT:,} bytes"
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield number + 1, b"", f"the compressed file {path} ends or breaks here: {error}"
 
 
-def _read_jsonl(stream: io.BufferedReader, path: str) -> Iterator[Row | Rejected]:
+def _read_jsonl(stream: io.BufferedReader, path: str, *, may_be_array: bool) -> Iterator[Row | Rejected]:
     for number, line, broken in _lines(stream, path):
+        if may_be_array and line.strip():
+            may_be_array = False
+            if _ARRAY.match(line):
+                raise InputError(
+                    f"{path} holds one JSON array, and rows are read from JSON lines; "
+                    "write them with: jq -c '.[]' FILE > rows.jsonl"
+                )
         if broken:
-            yield Rejected(number, broken, "", path)
+            yield Rejected(number, broken, _shown(line), path)
             continue
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901 - the mark is no part of the row
@@ -232,12 +273,13 @@ def _read_csv(stream: io.BufferedReader, path: str, *, delimiter: str) -> Iterat
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         header: list[str] | None = None
         while True:
+            start = reader.line_num + 1
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Rejected(reader.line_num, f"not CSV: {error}", "", path)
+                yield Rejected(start, f"not CSV: {error}{_span(start, reader.line_num)}", "", path)
                 continue
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 yield Rejected(
@@ -254,12 +296,18 @@ def _read_csv(stream: io.BufferedReader, path: str, *, delimiter: str) -> Iterat
             why = _csv_fault(cells, header)
             if why:
                 raw = delimiter.join(cells).encode("utf-8", "surrogateescape")
-                yield Rejected(reader.line_num, why, _shown(raw), path)
+                yield Rejected(start, why + _span(start, reader.line_num), _shown(raw), path)
             else:
                 yield Row(reader.line_num, path, dict(zip(header, cells, strict=True)))
     finally:
         csv.field_size_limit(before)
         text.detach()
+
+
+def _span(start: int, end: int) -> str:
+    if end <= start:
+        return ""
+    return f"; lines {start:,} to {end:,} were read as one row, perhaps because of a quote that is never closed"
 
 
 def _csv_fault(cells: list[str], header: list[str]) -> str | None:

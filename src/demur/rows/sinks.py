@@ -2,7 +2,8 @@
 
 A sink takes batches and, after each, names a position: so many bytes, or so many part files. Opening a sink at a
 position cuts off whatever came after it. Gzip output is one archive member a batch, which every reader accepts and
-which can be cut between batches.
+which can be cut between batches. Parquet columns have one type: nested values are JSON text there, as in CSV, and a
+column whose rows disagree is text.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class Sink(Protocol):
         """What `open_sink` needs to go on after the last batch."""
 
     def close(self) -> None:
-        """Finishes the output."""
+        """Finishes the output; until `clean` it could still be opened again at its position."""
+
+    def clean(self) -> None:
+        """Removes what only resuming needs, once nobody will ask for that any more."""
 
     def abandon(self) -> None:
         """Releases the output as it stands, for a later run to go on with."""
@@ -164,6 +168,9 @@ class _TextSink:
             self._stream.write(gzip.compress(b"", mtime=0))
         self._stream.close()
 
+    def clean(self) -> None:
+        """Text needs nothing but itself."""
+
     def abandon(self) -> None:
         if self._path is None:
             return
@@ -198,8 +205,7 @@ class _ParquetSink:
             return
         name = self._name(self._parts)
         temporary = name.with_suffix(".parquet.writing")
-        # strict=False: a field that is a number in one row and text in another becomes text
-        pl.DataFrame(list(rows), infer_schema_length=None, strict=False).write_parquet(temporary)
+        pl.DataFrame(_columns(rows), strict=False).write_parquet(temporary)
         temporary.replace(name)
         self._parts += 1
 
@@ -212,14 +218,83 @@ class _ParquetSink:
         temporary = self._path.with_name(self._path.name + ".writing")
         names = [self._name(i) for i in range(self._parts)]
         if names:
-            frames = [pl.scan_parquet(name, glob=False) for name in names]
-            pl.concat(frames, how="diagonal_relaxed").sink_parquet(temporary)
+            pl.concat(
+                _alike([pl.scan_parquet(name, glob=False) for name in names]), how="diagonal_relaxed"
+            ).sink_parquet(temporary)
         else:
             pl.DataFrame().write_parquet(temporary)
         temporary.replace(self._path)
-        for name in names:
-            name.unlink()
-        self._folder.rmdir()
+
+    def clean(self) -> None:
+        for part in self._folder.glob("part-*.parquet*"):
+            part.unlink()
+        if not any(self._folder.iterdir()):
+            self._folder.rmdir()
 
     def abandon(self) -> None:
         """Parts stay for the next run."""
+
+
+_EXACT = 2**53
+"""Up to here every whole number is a 64-bit float too."""
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """The rows as columns of one type each."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {_encodable(name): _column(name, [row.get(name) for row in rows]) for name in names}
+
+
+def _column(name: str, values: list[Any]) -> list[Any]:
+    known = [value for value in values if value is not None]
+    if name == "verdict" and all(isinstance(value, dict) for value in known):
+        return values  # ours, with one type a part: it stays a struct
+    if not any(isinstance(value, (str, dict, list, tuple)) for value in known):
+        kinds = {type(value) for value in known}
+        whole = max((abs(value) for value in known if type(value) is int), default=0)
+        if len(kinds) <= 1 and whole < 2**63:
+            return values
+        if kinds == {int, float} and whole <= _EXACT:
+            return [None if value is None else float(value) for value in values]
+    return [None if value is None else _as_text(value) for value in values]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return _encodable(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (bool, dict, list, tuple)):
+        return _encodable(json.dumps(value, ensure_ascii=False, default=str))
+    return str(value)
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair, which UTF-8 cannot hold, written as an escape."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _alike(frames: Sequence[Any]) -> list[Any]:
+    """Lazy frames with one type a column: what differs between them becomes text, numbers stay where none changes."""
+    import polars as pl
+
+    schemas = [frame.collect_schema() for frame in frames]
+    kinds: dict[str, set[Any]] = {}
+    for schema in schemas:
+        for name, kind in schema.items():
+            if kind != pl.Null and not isinstance(kind, pl.Struct):
+                kinds.setdefault(name, set()).add(kind)
+    mixed = {name for name, found in kinds.items() if len(found) > 1}
+    for name in [name for name in mixed if kinds[name] == {pl.Int64(), pl.Float64()}]:
+        whole = [frame.select(pl.col(name).abs().max()) for frame, schema in zip(frames, schemas, strict=True)
+                 if schema.get(name) == pl.Int64]  # fmt: skip
+        if pl.concat(whole).collect()[name].max() <= _EXACT:
+            mixed.discard(name)
+    return [
+        frame.with_columns(
+            pl.col(name).bin.encode("hex") if schema[name] == pl.Binary else pl.col(name).cast(pl.String)
+            for name in mixed
+            if name in schema
+        )
+        for frame, schema in zip(frames, schemas, strict=True)
+    ]

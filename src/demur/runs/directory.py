@@ -56,6 +56,8 @@ class RunInfo(BaseModel):
     """`expected`, `samples`, `errors`, `requests` made now, `replayed` from the journal."""
     timings: dict[str, float] = Field(default_factory=dict)
     """Wall time in seconds, by part."""
+    prompts_sha256: str | None = None
+    """Digest of the user's file of prompts, so that resuming notices when it has changed."""
     note: str | None = None
     """What every reader of the results must know."""
 
@@ -158,9 +160,9 @@ class RunDirectory:
                 f"{self.path} has no measures yet; finish the run with: demur audit --resume --out {self.path}"
             )
         raw = _read_json(file)
-        if raw.get("schema_version", 0) > SCHEMA_VERSION:
-            raise RunError(f"{file} was written by a newer demur: upgrade demur to read it")
         try:
+            if raw["schema_version"] > SCHEMA_VERSION:
+                raise RunError(f"{file} was written by a newer demur: upgrade demur to read it")
             return [Measure.model_validate(measure) for measure in raw["measures"]]
         except (ValidationError, KeyError, TypeError) as error:
             raise RunError(f"{file} is damaged: {error}") from error

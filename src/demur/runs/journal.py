@@ -11,6 +11,7 @@ and each line is handed out once.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -21,11 +22,6 @@ from typing import Any
 
 from demur.errors import RunError
 
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks of this kind: two writers are then not told apart
-    fcntl = None  # type: ignore[assignment]
-
 __all__ = ["Journal", "content_key"]
 
 
@@ -33,6 +29,11 @@ def content_key(content: Any) -> str:
     """A key for JSON-like `content`: equal content, equal key, whatever the order of its mappings."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _checked(line: Any) -> str:
+    """The key of a line that has all it needs."""
+    return str((line["key"], line["value"])[0])
 
 
 class Journal:
@@ -56,14 +57,16 @@ class Journal:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise RunError(f"cannot open the journal {path}: {error.strerror or error}") from error
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(self._descriptor)
-                raise RunError(
-                    f"another process is writing to {path.parent}; wait for it to end, or choose another --out"
-                ) from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise RunError(
+                f"another process is writing to {path.parent}; wait for it to end, or choose another --out"
+            ) from None
+        except OSError as error:
+            os.close(self._descriptor)
+            raise RunError(f"cannot lock {path}: {error.strerror or error}; choose another --out") from error
         self._size = self._index()
 
     def _index(self) -> int:
@@ -76,11 +79,11 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    key = json.loads(line)["key"]
+                    key = _checked(json.loads(line))
                 except (ValueError, KeyError, TypeError):
                     self.damaged += 1
                 else:
-                    self._waiting[str(key)].append((offset, len(line)))
+                    self._waiting[key].append((offset, len(line)))
                     self.recorded += 1
                 offset += len(line)
         os.ftruncate(self._descriptor, offset)
@@ -103,10 +106,9 @@ class Journal:
         line = (json.dumps({"key": key, "value": value}, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
         with self._lock:
             try:
-                written = os.write(self._descriptor, line)
-                if written != len(line):
-                    # the rest would fail the same way; a short write is how a full disk first shows
-                    os.write(self._descriptor, line[written:])
+                rest = memoryview(line)
+                while rest:  # a short write is how a full disk first shows; the next one says why
+                    rest = rest[os.write(self._descriptor, rest) :]
             except OSError as error:
                 os.ftruncate(self._descriptor, self._size)
                 raise RunError(

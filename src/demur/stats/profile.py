@@ -73,13 +73,12 @@ def refusal_profile(
                 add(name, f"{facet}={value}", cell, outcome)
 
     for label, cell in _split(table, "expect", missing="none").items():
-        judged = [row for row in cell if row.get("declined") is not None]
         for kind in JUDGED:
-            if any(row["kind"] == kind for row in judged):
+            if any(row["kind"] == kind for row in cell):
                 add(
                     "kind_share",
                     f"expect={label},kind={kind.value}",
-                    judged,
+                    cell,
                     _is(kind),
                 )
     return measures
@@ -95,7 +94,7 @@ def _not_declined(row: Row) -> bool | None:
 
 
 def _is(kind: Kind) -> Callable[[Row], bool | None]:
-    return lambda row: row["kind"] == kind
+    return lambda row: None if row.get("declined") is None else row["kind"] == kind
 
 
 def _split(rows: Iterable[Row], facet: str, *, missing: str | None = None) -> dict[str, list[Row]]:

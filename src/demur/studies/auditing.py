@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import platform
 import re
@@ -19,10 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import demur
 from demur.errors import DemurError, IncompleteError, InputError, MissingExtraError, ModelError, RunError
+from demur.phantom import is_phantom
 from demur.records import Measure, find_mapping
 from demur.runs import RunDirectory, RunInfo
 from demur.stats.profile import refusal_profile as measure_profile
-from demur.studies.collect import sample_rows, with_facets
+from demur.studies.collect import has_failed, sample_rows, with_facets
 
 if TYPE_CHECKING:
     import polars
@@ -45,9 +47,13 @@ BORROWED_PROMPTS_NOTE = (
     "refuses by trigger word; they are no substitute for prompts from the model's own use."
 )
 
-# Inspect ends the evaluation when this many samples have failed for good: by then something is wrong that more requests
-# will not mend, and everything received so far is in the journal.
-_FAILURES_BEFORE_STOP = 20
+# The audit ends when as many requests in a row fail as twenty samples make; all that was received is in the journal.
+_SAMPLES_OF_PATIENCE = 20
+
+# Arguments of a provider that are secrets: run.json is no place for them.
+_SECRET = re.compile(
+    r"(^|[_\-.])(api[_\-]?key|key|secret|password|passwd|token|authorization|credentials?)$", re.IGNORECASE
+)
 
 # Twice the batch size of the local provider.
 _LOCAL_CONNECTIONS = 64
@@ -63,7 +69,7 @@ class AuditSettings(BaseModel):
     suite: Suite = "quick"
     """Which share of the built-in prompts."""
     tasks: tuple[str, ...] = ("refusal_profile",)
-    """Tasks: of demur by their bare name, any other of Inspect's registry as `package/name`."""
+    """Tasks of demur, by name."""
     prompts: Path | None = None
     """A file of the user's own prompts, in place of the built-in ones."""
     system: str | None = None
@@ -175,9 +181,16 @@ def audit(
     except ValidationError as error:
         raise InputError(_explain(error)) from None
     find_mapping(chosen.mapping)
+    if secret := [name for name in chosen.model_args if _SECRET.search(name)]:
+        raise InputError(
+            f"the model argument {secret[0]} would be written to the run directory in clear; set the provider's "
+            "environment variable instead (OPENAI_API_KEY, or SERVICE_API_KEY for openai-api/SERVICE/NAME)"
+        )
+    # resuming may happen in another working directory
     if chosen.prompts is not None:
-        # resuming may happen in another working directory
         chosen = chosen.model_copy(update={"prompts": chosen.prompts.resolve()})
+    if not is_phantom(chosen.model) and Path(chosen.model).expanduser().exists():
+        chosen = chosen.model_copy(update={"model": str(Path(chosen.model).expanduser().resolve())})
     plan = _plan(chosen)
     info = RunInfo(
         demur_version=demur.__version__,
@@ -188,6 +201,7 @@ def audit(
         settings=chosen.model_dump(mode="json"),
         versions=_versions(),
         note=_note(str(plan.model), chosen),
+        prompts_sha256=_digest(chosen.prompts),
     )
     path = Path(out) if out is not None else _default_path(chosen.model)
     directory = RunDirectory.create(path, info)
@@ -210,11 +224,19 @@ def resume_audit(out: str | Path, *, progress: Progress | None = None) -> AuditR
     """
     directory = RunDirectory.open(Path(out))
     if directory.info.status == "complete":
-        return AuditRun(directory)
+        run = AuditRun(directory)
+        if not directory.report.exists():
+            run.report()
+        return run
     try:
         settings = AuditSettings.model_validate(directory.info.settings)
     except ValidationError as error:
         raise RunError(f"{directory.path}/run.json holds settings that this demur does not know: {error}") from error
+    if _digest(settings.prompts) != directory.info.prompts_sha256:
+        raise RunError(
+            f"{settings.prompts} has changed since the run began, so its answers would no longer fit; restore the "
+            "file, or begin a new run with another --out"
+        )
     return _run(directory, _plan(settings), progress)
 
 
@@ -249,59 +271,65 @@ def _run(directory: RunDirectory, plan: _Plan, progress: Progress | None) -> Aud
 
     started = time.monotonic()
     with directory.journal() as journal:
-        recorder = Recorder(journal)
+        patience = _SAMPLES_OF_PATIENCE * (plan.settings.max_retries + 1)
+        recorder = Recorder(journal, patience=patience)
         record(plan.model, recorder)
         if progress is not None:
             recorder.on_response = lambda replayed: progress(recorder.answered, plan.expected, replayed)
         try:
             logs = _evaluate(plan, directory)
-        except (KeyboardInterrupt, OSError) as error:
-            # no log came back: what was received is in the journal, and that is all that resuming needs
+            if recorder.fatal is not None and not journal.recorded:
+                raise ModelError(str(recorder.fatal)) from recorder.fatal
+            return _finish(directory, plan, logs, recorder, time.monotonic() - started)
+        except (KeyboardInterrupt, OSError, RunError) as error:
+            # what was received is in the journal, and that is all that resuming needs
             _mark(directory, "incomplete", recorder, time.monotonic() - started)
             raise _incomplete(directory, recorder, _cause(error)) from error
-        if recorder.fatal is not None and not journal.recorded:
-            raise ModelError(str(recorder.fatal)) from recorder.fatal
-        return _finish(directory, plan, logs, recorder, time.monotonic() - started)
 
 
 def _finish(directory: RunDirectory, plan: _Plan, logs: list[EvalLog], recorder: Recorder, seconds: float) -> AuditRun:
     settings, expected = plan.settings, plan.expected
     measures: list[Measure] = []
     rows: list[dict[str, Any]] = []
+    failed = 0
     for log in logs:
         found = list(sample_rows(log, mapping=settings.mapping))
+        failed += sum(has_failed(sample) for sample in log.samples or [])
         faceted, facets = with_facets(found)
         task = log.eval.task.rpartition("/")[2]
         measures += measure_profile(task, faceted, facets=facets, mapping=settings.mapping, seed=settings.seed)
         rows += found
-    errors = sum(row["kind"] == "unscored" for row in rows)
-    complete = all(log.status == "success" for log in logs) and len(rows) == expected and not errors
-    directory.info.counts = {"expected": expected, "samples": len(rows), "errors": errors}
-    try:
-        directory.write_measures(measures)
-        directory.write_samples(rows)
-        _mark(directory, "complete" if complete else "incomplete", recorder, seconds)
-        run = AuditRun(directory)
-        run.report()
-    except OSError as error:
-        raise _incomplete(directory, recorder, _cause(error)) from error
+    complete = all(log.status == "success" for log in logs) and len(rows) == expected and not failed
+    directory.info.counts = {"expected": expected, "samples": len(rows), "errors": failed}
+    directory.write_measures(measures)
+    directory.write_samples(rows)
+    _note_end(directory.info, "complete" if complete else "incomplete", recorder, seconds)
+    run = AuditRun(directory)
+    run.report()
+    # last, so that a run that says it is complete has its page
+    directory.save()
     if not complete:
-        raise _incomplete(directory, recorder, _why_incomplete(logs, rows, expected))
+        raise _incomplete(directory, recorder, _why_incomplete(logs, failed, expected, recorder))
     return run
 
 
-def _mark(
-    directory: RunDirectory, status: Literal["complete", "incomplete"], recorder: Recorder, seconds: float
-) -> None:
-    info = directory.info
-    info.status = status
-    info.finished = datetime.now(UTC).isoformat(timespec="seconds")
-    info.counts |= {"requests": recorder.requests, "received": recorder.received, "replayed": recorder.replayed}
-    info.timings = {"seconds": round(seconds, 3)}
-    info.versions = _versions()
+Status = Literal["complete", "incomplete"]
+
+
+def _mark(directory: RunDirectory, status: Status, recorder: Recorder, seconds: float) -> None:
+    _note_end(directory.info, status, recorder, seconds)
     # a disk that is full must not hide why the run stopped; the journal is what resuming reads
     with contextlib.suppress(OSError):
         directory.save()
+
+
+def _note_end(info: RunInfo, status: Status, recorder: Recorder, seconds: float) -> None:
+    info.status = status
+    info.finished = datetime.now(UTC).isoformat(timespec="seconds")
+    info.counts |= {"requests": recorder.requests, "received": recorder.received, "replayed": recorder.replayed}
+    earlier = info.timings.get("earlier", 0.0) + info.timings.get("seconds", 0.0)
+    info.timings = {"seconds": round(seconds, 3)} | ({"earlier": round(earlier, 3)} if earlier else {})
+    info.versions = _versions()
 
 
 def _model(name: str, settings: AuditSettings) -> Model:
@@ -334,7 +362,7 @@ def _tasks(settings: AuditSettings) -> list[Task]:
     from demur.tasks import TASKS
 
     built: list[Task] = []
-    for task in settings.tasks:
+    for task in dict.fromkeys(settings.tasks):
         name = task.removeprefix("demur/")
         if name not in TASKS:
             raise InputError(f"there is no task {task!r}; there are: {', '.join(sorted(TASKS))}")
@@ -353,9 +381,10 @@ def _tasks(settings: AuditSettings) -> list[Task]:
 
 def _evaluate(plan: _Plan, directory: RunDirectory) -> list[EvalLog]:
     import inspect_ai
+    from inspect_ai.log import read_eval_log
 
     _set_aside_logs(directory.logs)
-    return inspect_ai.eval(
+    logs = inspect_ai.eval(
         plan.tasks,
         model=plan.model,
         log_dir=str(directory.logs),
@@ -364,10 +393,13 @@ def _evaluate(plan: _Plan, directory: RunDirectory) -> list[EvalLog]:
         display="none",
         limit=plan.settings.limit,
         epochs=plan.settings.epochs,
-        fail_on_error=_FAILURES_BEFORE_STOP,
+        # samples that fail are rows with a reason; the recorder gives up by itself when nothing works any more
+        fail_on_error=False,
         # a refusal must come from the model that was asked, never from a stand-in
         fallback_models=None,
     )
+    # after an interrupt Inspect returns nothing, but it has written what was answered by then
+    return logs or [read_eval_log(str(path)) for path in sorted(directory.logs.glob("*.eval"))]
 
 
 def _set_aside_logs(logs: Path) -> None:
@@ -378,13 +410,12 @@ def _set_aside_logs(logs: Path) -> None:
         log.rename(logs / "interrupted" / log.name)
 
 
-def _why_incomplete(logs: Sequence[EvalLog], rows: Sequence[dict[str, Any]], expected: int) -> str:
-    if any(log.status == "cancelled" for log in logs):
+def _why_incomplete(logs: Sequence[EvalLog], failed: int, expected: int, recorder: Recorder) -> str:
+    if not logs or any(log.status == "cancelled" for log in logs):
         return "interrupted"
-    reasons = [str(row["error"]) for row in rows if row["error"]]
     errors = [log.error.message for log in logs if log.error]
-    first = (reasons or errors or ["unknown"])[0].strip().splitlines()
-    return f"{len(reasons)} of {expected} samples failed, the first with: {(first or ['?'])[-1][:300]}"
+    reason = recorder.commonest_failure or (errors or ["unknown"])[0].strip()
+    return f"{failed} of {expected} samples failed, mostly with: {reason[:300]}"
 
 
 def _incomplete(directory: RunDirectory, recorder: Recorder, why: str) -> IncompleteError:
@@ -392,7 +423,8 @@ def _incomplete(directory: RunDirectory, recorder: Recorder, why: str) -> Incomp
         why = str(recorder.fatal)
     return IncompleteError(
         f"{why}. {recorder.journal.recorded} responses are kept in {directory.path}; go on with: "
-        f"demur audit --resume --out {directory.path}"
+        f"demur audit --resume --out {directory.path}",
+        path=directory.path,
     )
 
 
@@ -400,6 +432,13 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return f"{getattr(error, 'strerror', None) or error}"
+
+
+def _digest(file: Path | None) -> str | None:
+    try:
+        return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def _task_name(task: str) -> str:
@@ -413,8 +452,6 @@ def _default_path(model: str) -> Path:
 
 
 def _note(name: str, settings: AuditSettings) -> str | None:
-    from demur.phantom import is_phantom
-
     if is_phantom(name.removeprefix("demur/")):
         return PHANTOM_NOTE
     return None if settings.prompts else BORROWED_PROMPTS_NOTE
@@ -425,7 +462,7 @@ def _versions() -> dict[str, str]:
 
 
 def _installed() -> Iterator[tuple[str, str]]:
-    for package in ("demur", "inspect-ai", "torch", "transformers", "numpy", "scipy", "openai"):
+    for package in ("inspect-ai", "torch", "transformers", "numpy", "scipy", "openai"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             yield package, importlib.metadata.version(package)
 

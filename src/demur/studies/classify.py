@@ -11,8 +11,10 @@ import errno
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,9 @@ __all__ = ["Classified", "Progress", "classify_files"]
 
 BATCH = 512
 """Rows between two notes of progress: under a second of work."""
+
+LOOKED_AT = 100
+"""Readable rows at the start of a file in which its fields are looked for."""
 
 SEVERAL_PROCESSES_FROM = 16 * 2**20
 """Bytes of input from which starting processes pays for itself."""
@@ -165,7 +170,8 @@ def classify_files(
         out: The output file; None writes JSON lines to standard output.
         prompt_field: The field that holds the prompt; found by name when None.
         response_field: The field that holds the response; found by name when None.
-        label_field: A field with `refusal` or `compliance` to measure agreement with; `label` when None.
+        label_field: A field with `refusal` or `compliance` to measure agreement with, which every file must have;
+            `label`, where there is one, when None.
         mapping: Which reading of kinds fills `declined`.
         resume: Go on where an earlier run on the same inputs stopped.
         force: Start over although the output exists.
@@ -177,10 +183,10 @@ def classify_files(
 
     Raises:
         InputError: Nothing to read, no fitting field, or the output exists and neither `resume` nor `force` is given.
-        IncompleteError: Interrupted, or the disk is full; what was done is kept.
+        IncompleteError: Interrupted, a worker process was killed, or the disk is full; what was done is kept.
     """
     find_mapping(mapping)
-    paths = expand(inputs)
+    paths = expand(inputs, leave_out=None if out is None else lambda path: _is_ours(path, Path(out)))
     if out is not None and any(path != "-" and Path(out).exists() and Path(out).samefile(path) for path in paths):
         raise InputError(f"the output {out} is also an input; name another output")
     settings = {
@@ -191,37 +197,35 @@ def classify_files(
         "label": label_field,
     }
     kept = _earlier(out, settings, resume=resume, force=force)
-    if kept is not None and kept["state"] == "complete":
-        return Classified.from_json(kept["counts"])
     count = Classified.from_json(kept["counts"]) if kept else Classified(mapping)
     resumed = count.rows
     results: Sink | None = None
     rejects: Sink | None = None
+    reading = _Reading(paths, prompt_field, response_field, label_field, skip=count.rows)
     try:
+        reading.look_ahead()  # before the outputs are opened: input that cannot be read leaves nothing behind
         results = open_sink(out, position=kept["out"] if kept else None)
         rejects = open_sink(f"{out}.rejected.jsonl", position=kept["rejected"] if kept else None) if out else None
-        reading = _Reading(paths, prompt_field, response_field, skip=count.rows)
+        _note(out, settings, count, results, rejects)
         for batch, verdicts in _judged(reading, mapping, _workers(paths, workers)):
             rows, refused = _assemble(batch, verdicts, count, label_field or "label")
             results.write(rows)
             if rejects is not None:
                 rejects.write(refused)
             count.rows += len(batch)
-            if out is not None:
-                _note(out, settings, count, results, rejects, "running")
+            _note(out, settings, count, results, rejects)
             if on_progress is not None:
                 on_progress(Progress(count.rows, resumed, reading.fraction))
-        results.close()
-        if rejects is not None and out is not None:
-            rejects.close()
-            _note(out, settings, count, results, rejects, "complete")
-            if not count.rejected:
-                Path(f"{out}.rejected.jsonl").unlink()
+        _finish(out, count, results, rejects)
     except KeyboardInterrupt:
-        _abandon(results, rejects)
+        if results is None:
+            raise IncompleteError("interrupted before the first row was judged; run the same command again") from None
         raise IncompleteError(_stopped("interrupted", count, out)) from None
+    except BrokenExecutor as error:
+        raise IncompleteError(
+            _stopped("a worker process was killed, perhaps for want of memory (--workers 1 needs least)", count, out)
+        ) from error
     except OSError as error:
-        _abandon(results, rejects)
         if isinstance(error, BrokenPipeError) and out is None:
             raise
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
@@ -229,7 +233,23 @@ def classify_files(
         raise IncompleteError(
             _stopped(f"the disk is full, {out or 'standard output'} cannot grow", count, out)
         ) from error
+    finally:
+        reading.close()
+        _abandon(results, rejects)  # a closed one is left as it is
     return count
+
+
+def _finish(out: str | None, count: Classified, results: Sink, rejects: Sink | None) -> None:
+    """Closes the outputs; what resuming needs goes last, so that a kill on the way can be resumed."""
+    results.close()
+    if rejects is None or out is None:
+        return
+    rejects.close()
+    # the finished output speaks for itself; the note would only litter
+    _progress_path(out).unlink(missing_ok=True)
+    results.clean()
+    if not count.rejected:
+        Path(f"{out}.rejected.jsonl").unlink()
 
 
 def _stopped(why: str, count: Classified, out: str | None) -> str:
@@ -252,21 +272,23 @@ def _progress_path(out: str) -> Path:
     return Path(f"{out}.progress.json")
 
 
-def _note(
-    out: str, settings: dict[str, Any], count: Classified, results: Sink, rejects: Sink | None, state: str
-) -> None:
+def _is_ours(path: Path, out: Path) -> bool:
+    """Whether a match of a glob is what this run writes."""
+    own = {out, *(out.with_name(out.name + end) for end in (".rejected.jsonl", ".progress.json", ".writing"))}
+    place = path.resolve()
+    return place in {file.resolve() for file in own} or place.parent == out.with_name(out.name + ".parts").resolve()
+
+
+def _note(out: str | None, settings: dict[str, Any], count: Classified, results: Sink, rejects: Sink | None) -> None:
+    if out is None:
+        return
     note = {
-        "state": state,
         "settings": settings,
         "counts": count.as_json(),
         "out": results.position(),
         "rejected": rejects.position() if rejects else None,
     }
-    if state == "complete":
-        # the finished output speaks for itself; the note would only litter
-        _progress_path(out).unlink(missing_ok=True)
-    else:
-        write_text(_progress_path(out), json.dumps(note))
+    write_text(_progress_path(out), json.dumps(note))
 
 
 def _earlier(out: str | None, settings: dict[str, Any], *, resume: bool, force: bool) -> dict[str, Any] | None:
@@ -316,10 +338,18 @@ class _Reading:
     """Batches of input rows over all files, from a given row on."""
 
     def __init__(
-        self, paths: Sequence[str], prompt_field: str | None, response_field: str | None, *, skip: int
+        self,
+        paths: Sequence[str],
+        prompt_field: str | None,
+        response_field: str | None,
+        label_field: str | None,
+        *,
+        skip: int,
     ) -> None:
         self._paths, self._skip = paths, skip
-        self._prompt_field, self._response_field = prompt_field, response_field
+        self._prompt_field, self._response_field, self._label_field = prompt_field, response_field, label_field
+        self._source = self._items()
+        self._begun: Iterator[_Item] = self._source
         self._done = 0
         self._reader: RowReader | None = None
 
@@ -328,9 +358,22 @@ class _Reading:
         part = self._reader.fraction if self._reader else None
         return None if part is None else (self._done + part) / len(self._paths)
 
+    def look_ahead(self) -> None:
+        """Reads as far as the first row to be judged.
+
+        Raises:
+            InputError: The first file cannot be read, or has no fitting fields.
+        """
+        first = next(self._source, None)
+        self._begun = chain(() if first is None else (first,), self._source)
+
+    def close(self) -> None:
+        """Closes the input that is being read."""
+        self._source.close()
+
     def __iter__(self) -> Iterator[list[_Item]]:
         batch: list[_Item] = []
-        for item in self._items():
+        for item in self._begun:
             batch.append(item)
             if len(batch) == BATCH:
                 yield batch
@@ -338,20 +381,40 @@ class _Reading:
         if batch:
             yield batch
 
-    def _items(self) -> Iterator[_Item]:
+    def _items(self) -> Generator[_Item, None, None]:
         seen = 0
         for number, path in enumerate(self._paths):
             self._done = number
             self._reader = RowReader(path)
-            names: Fields | None = None
-            for row in self._reader:
-                if isinstance(row, Row) and names is None:
-                    names = find_fields(
-                        row.fields, prompt_field=self._prompt_field, response_field=self._response_field, source=path
-                    )
+            rows = iter(self._reader)
+            ahead = list(_first_rows(rows))
+            readable = [row.fields for row in ahead if isinstance(row, Row)]
+            names = self._find(readable, path) if readable else None
+            for row in chain(ahead, rows):
+                if names is None and isinstance(row, Row):
+                    names = self._find([row.fields], path)
                 seen += 1
                 if seen > self._skip:
                     yield _read_item(row, names)
+
+    def _find(self, readable: Sequence[dict[str, Any]], path: str) -> Fields:
+        return find_fields(
+            readable,
+            prompt_field=self._prompt_field,
+            response_field=self._response_field,
+            label_field=self._label_field,
+            source=path,
+        )
+
+
+def _first_rows(rows: Iterator[Row | Rejected]) -> Iterator[Row | Rejected]:
+    """Rows until enough of them are readable, or until too many are not to keep them all."""
+    readable = 0
+    for total, row in enumerate(rows, 1):
+        yield row
+        readable += isinstance(row, Row)
+        if readable == LOOKED_AT or total == 10 * LOOKED_AT:
+            return
 
 
 def _read_item(row: Row | Rejected, names: Fields | None) -> _Item:

@@ -12,7 +12,7 @@ from demur.runs import SAMPLE_COLUMNS
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
 
-__all__ = ["sample_rows", "with_facets"]
+__all__ = ["has_failed", "sample_rows", "with_facets"]
 
 # What is a column of its own, or belongs to the calibration of the phantom rather than to the prompt.
 _NOT_FACETS = {*SAMPLE_COLUMNS, "planted", "condition", "held_out"}
@@ -20,15 +20,28 @@ _NOT_FACETS = {*SAMPLE_COLUMNS, "planted", "condition", "held_out"}
 # A facet with more values than this is an identifier, not a way to split a table.
 _MOST_VALUES = 12
 
+# A longer value is somebody's text, and texts of users' own prompts do not belong into the labels of a page.
+_LONGEST_VALUE = 40
+
 
 def sample_rows(log: EvalLog, *, mapping: str) -> Iterator[dict[str, Any]]:
     """One row for each sample of `log`, failed ones included.
 
-    A sample that failed has the kind `unscored`, the ending `error`, and says why in `error`.
+    An evaluation that was interrupted leaves out what was under way. A sample that failed has
+    the kind `unscored`, the ending `error`, and says why in `error`.
     """
     task = log.eval.task.rpartition("/")[2]
     for sample in log.samples or []:
-        yield _row(task, sample, mapping)
+        if log.status != "cancelled" or not has_failed(sample):
+            yield _row(task, sample, mapping)
+
+
+def has_failed(sample: EvalSample) -> bool:
+    """Whether asking or scoring failed, so that asking again may help.
+
+    A response that was received and cannot be judged (a prompt too long for the model, say) has not failed.
+    """
+    return sample.error is not None or not sample.scores
 
 
 def _row(task: str, sample: EvalSample, mapping: str) -> dict[str, Any]:
@@ -100,7 +113,11 @@ def with_facets(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]]
         for key, value in meta.items():
             if key not in _NOT_FACETS and isinstance(value, str) and value:
                 values.setdefault(key, set()).add(value)
-    facets = sorted(key for key, seen in values.items() if 1 < len(seen) <= _MOST_VALUES)
+    facets = sorted(
+        key
+        for key, seen in values.items()
+        if 1 < len(seen) <= min(_MOST_VALUES, len(rows) // 2) and max(map(len, seen)) <= _LONGEST_VALUE
+    )
     return [
         {**row, **{key: meta[key] for key in facets if key in meta}} for row, meta in zip(rows, metas, strict=True)
     ], facets

@@ -16,18 +16,17 @@ __all__ = ["EXTRAS", "examine", "look_inside"]
 EXTRAS: dict[str, str] = {
     "local": "models of transformers on this machine, the phantom among them",
     "inspect": "audits, and every API model that Inspect reaches",
-    "encoder": "the accurate response classifier",
-    "train": "training recipes",
-    "serve": "the server and the gateway",
-    "scale": "labelling on a cluster",
-    "images": "refusals of image models",
-    "tables": "reading spreadsheets",
+    "encoder": "the accurate response classifier (not in this release)",
+    "train": "training recipes (not in this release)",
+    "serve": "the server and the gateway (not in this release)",
+    "scale": "labelling on a cluster (not in this release)",
+    "images": "refusals of image models (not in this release)",
+    "tables": "reading spreadsheets (not in this release)",
 }
 """What each extra adds, in the user's words."""
 
 _PROGRAMS = {
     "chromium": ("pictures of the pages", "Debian: apt-get install chromium"),
-    "bwrap": ("isolated tools for agents", "Debian: apt-get install bubblewrap"),
 }
 
 
