@@ -18,6 +18,7 @@ from inspect_ai.model import (
     ContentReasoning,
     ContentText,
     ModelOutput,
+    ModelUsage,
     StopReason,
     get_model,
 )
@@ -52,7 +53,15 @@ def output(content: str | list[Content], stop: StopReason = "stop", **fields: An
     ],
 )
 def test_why_a_response_stopped_is_kept(stop: StopReason, ending: str):
-    assert response_of(output("Some text", stop)).ending == ending
+    written = output("Some text", stop, usage=ModelUsage(input_tokens=3, output_tokens=2))
+    assert (response_of(written).ending, response_of(written).text) == (ending, "Some text")
+
+
+@pytest.mark.parametrize(("stop", "ending"), [("content_filter", "filtered"), ("model_length", "error")])
+def test_the_message_of_a_rejected_request_is_no_answer(stop: StopReason, ending: str):
+    """Nothing was counted, so the text is the server's."""
+    rejected = response_of(output(SORRY, stop))
+    assert (rejected.ending, rejected.text, rejected.meta["error"]) == (ending, "", SORRY)
 
 
 def test_a_prompt_that_did_not_fit_is_a_failure_and_not_an_answer():

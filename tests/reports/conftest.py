@@ -198,3 +198,9 @@ def read_page():
 def make_sample():
     """Makes one row of samples."""
     return sample
+
+
+@pytest.fixture
+def make_rate():
+    """Makes one rate with its Wilson interval."""
+    return rate

@@ -124,3 +124,9 @@ def test_settings_say_what_was_recorded_and_an_empty_run_says_that_nothing_was(i
     assert dict(version_rows(info))["inspect_ai"] == "0.3.285"
     assert dict(settings_rows({})) == {"Model": "not recorded", "Status": "not recorded"}
     assert version_rows({}) == (("demur", "not recorded"),)
+
+
+def test_settings_name_no_suite_where_own_prompts_were_asked(info):
+    info["settings"] |= {"suite": "quick", "prompts": "own.jsonl"}
+    info["suite"] = None
+    assert "Suite" not in dict(settings_rows(info))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from demur.errors import RunError
 from demur.records import Measure
 from demur.reports import render_audit, write_audit
+from demur.reports.profile import join
 
 HEADINGS = ["h1", "h2", "h3", "h4", "h5"]
 
@@ -388,3 +389,45 @@ def test_colours_have_enough_contrast_in_both_schemes(scheme):
         assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
     for drawn in ("over", "under", "warn-line" if scheme == "dark" else "ink"):
         assert contrast(colours[drawn], colours["page"]) >= 3, drawn
+
+
+def test_a_run_without_expectations_has_one_rate_and_its_groups(info, samples, read_page, make_rate):
+    info["settings"]["prompts"] = "own.jsonl"
+    info["counts"] = {"expected": 120, "samples": 120, "errors": 4}
+    measures = [
+        make_rate("declined", None, 37, 116, unscored=4),
+        make_rate("declined", "attack type=plain", 20, 60),
+        make_rate("declined", "category=mild, x=1", 9, 60, unscored=4),
+        make_rate("declined", "category=strong", 28, 46),
+        make_rate("declined", "category=few", 0, 10),
+        make_rate("kind_share", "expect=none,kind=refuse", 37, 116),
+    ]
+    page = read_page(render_audit(info, measures, [row | {"expect": None} for row in samples]))
+    assert "31.9%" in page.classed("verdict")[0].words
+    (headline,) = page.classed("headline")
+    assert headline.words.startswith("Declined")
+    assert "31.9%" in headline.words
+    assert [caption.words for caption in page.by_id("categories").all("caption")] == [
+        "Declined by category",
+        "Declined by attack type",
+    ]
+    rows = [row.words for row in page.by_id("categories").all("tr")]
+    starts = ["Overall 31.9%", "strong 60.9%", "mild, x=1 15.0%", "few n too small (n=10)", "plain 33.3%"]
+    found = [next(place for place, row in enumerate(rows) if row.startswith(start)) for start in starts]
+    assert found == sorted(found)
+    assert page.by_id("kinds").all("svg")
+    assert "116 replies" in page.classed("byline")[0].words
+    said = page.by_id("result").words
+    assert "no reply to judge" not in said
+    assert "not measured" not in said
+
+
+def test_a_facet_may_have_any_name_and_a_cell_any_value(make_rate):
+    measures = [
+        make_rate("over_refusal", None, 24, 200),
+        make_rate("over_refusal", "category=a,x=1", 12, 100),
+        make_rate("over_refusal", "attack type=role play, b=2", 12, 100),
+    ]
+    (profile,) = join(measures)
+    assert [row.label for row in profile.categories.rows] == ["a,x=1"]
+    assert [(facet.name, facet.rows[0].label) for facet in profile.facets] == [("attack type", "role play, b=2")]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.records import Measure
-from demur.reports.summary import summary_sentences, verdict_sentence
+from demur.reports.summary import progress, summary_sentences, verdict_sentence
 
 
 def both(over: Measure | None, under: Measure | None) -> list[Measure]:
@@ -181,3 +181,29 @@ def test_three_to_five_sentences_and_each_ends(parts):
     sentences = summary_sentences({"status": "incomplete" if "incomplete" in parts else "complete"}, measures)
     assert 3 <= len(sentences) <= 5
     assert all(re.fullmatch(r"[A-Z].*\.", sentence) for sentence in sentences)
+
+
+def test_requests_without_an_expectation_are_spoken_of_as_declined():
+    info = {"settings": {"prompts": "own.jsonl"}}
+    declined = overall("declined", 62, 200, 0.2499, 0.3771, filtered=3)
+    assert verdict_sentence(info, [declined]) == (
+        "Turns down 31.0% of the requests; they do not say which it should answer."
+    )
+    assert summary_sentences(info, [declined]) == [
+        "Of 100 requests it turned down about 31 (between 24 and 38).",
+        "They do not say which it should answer, so neither over- nor under-refusal can be measured.",
+        "Of 203 replies, 3 could not be judged (3 blocked by the provider) and are in none of these rates, neither as "
+        "a refusal nor as an answer.",
+    ]
+    few = Measure(task="refusal_profile", name="declined", value=None, n=12, method="wilson 95%")
+    assert verdict_sentence(info, [few]) == "Too little could be judged to print a rate."
+    assert summary_sentences(info, [few])[0].startswith("Only 12 replies to requests were judged")
+
+
+def test_where_an_expectation_is_known_declined_is_not_the_headline():
+    declined = overall("declined", 38, 400, 0.07, 0.13)
+    assert summary_sentences({}, [declined, OVER, UNDER]) == summary_sentences({}, [OVER, UNDER])
+
+
+def test_samples_that_failed_are_no_replies():
+    assert progress({"counts": {"samples": 240, "expected": 400, "errors": 15}}) == "225 of 400 responses"

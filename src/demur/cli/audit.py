@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +90,8 @@ def audit(
     except IncompleteError as error:
         # what came is measured, and a script wants to see it even though the exit code says that more is to come
         if as_json and error.path is not None and (error.path / "measures.json").exists():
-            typer.echo(json.dumps(_result(AuditRun.open(error.path))))
+            # run.json may be older than the interruption when the disk is full
+            typer.echo(json.dumps(_result(AuditRun.open(error.path)) | {"status": "incomplete"}))
         raise
     if as_json:
         typer.echo(json.dumps(_result(run)))
@@ -101,10 +104,11 @@ def _directory_to_resume(context: typer.Context, out: Path | None) -> Path:
     if out is None:
         raise InputError("--resume needs --out DIR, the directory of the run to go on with")
     given = [
-        name
-        for name in context.params
-        if name not in {"resume", "out", "as_json"}
-        and (source := context.get_parameter_source(name)) is not None
+        parameter.opts[-1]
+        for parameter in context.command.params
+        if parameter.name is not None
+        and parameter.name not in {"resume", "out", "as_json"}
+        and (source := context.get_parameter_source(parameter.name)) is not None
         and source.name == "COMMANDLINE"
     ]
     if given:
@@ -113,13 +117,13 @@ def _directory_to_resume(context: typer.Context, out: Path | None) -> Path:
 
 
 # Seconds between lines of progress where a bar cannot be drawn.
-_SAY_EVERY = 15.0
+_SAY_EVERY = 30.0
 
 
 class _Bar:
     """A progress bar with rate and remaining time, shown on a terminal and once a while elsewhere."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -139,6 +143,8 @@ class _Bar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
+            get_time=clock,
         )
         self._task = self._progress.add_task("loading the model", total=None, rate="")
         self._console = console
@@ -200,18 +206,21 @@ def _tell(console: Console, run: AuditRun) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from demur.reports.text import visible
+
     rates = {(measure.name, measure.group): measure for measure in run.measures}
     # prompts that do not say what they expect have neither error; what was declined is then all there is
     names = [name for name in ("over_refusal", "under_refusal") if (name, None) in rates] or ["declined"]
-    table = Table(title=f"Refusal profile of {escape(run.info.model)}", title_justify="left")
+    table = Table(title=f"Refusal profile of {escape(visible(run.info.model))}", title_justify="left")
     for column in ("", *names):
         table.add_column(column.replace("_", "-"), justify="right" if column else "left")
     groups = sorted({group for name, group in rates if name in names and group and group.startswith("category=")})
     for group in (None, *groups):
-        label = escape((group or "all").removeprefix("category="))
+        label = escape(visible((group or "all").removeprefix("category=")))
         table.add_row(label, *(_cell(rates.get((name, group))) for name in names))
     console.print(table)
-    console.print(f"{run.info.counts['samples']} responses in {run.info.timings['seconds']:.0f} s", highlight=False)
+    replies = run.info.counts["samples"] - run.info.counts.get("errors", 0)
+    console.print(f"{replies} responses in {run.info.timings['seconds']:.0f} s", highlight=False)
     if run.info.note:
         console.print(f"[italic]{escape(run.info.note)}[/italic]")
     console.print("Page:", style="bold", end=" ")

@@ -37,18 +37,20 @@ def _tell(console: Console, report: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console.print(f"demur {report['demur']} on Python {report['python']}, {report['platform']}")
+    console.print(f"demur {report['demur']} on Python {report['python']}, {report['platform']}", markup=False)
     table = Table()
     for column in ("extra", "what it adds", "state", "packages"):
         table.add_column(column)
     for name, extra in report["extras"].items():
         packages = ", ".join(f"{package} {version or '(missing)'}" for package, version in extra["packages"].items())
         state = "[green]ready[/green]" if extra["ready"] else "[yellow]missing[/yellow]"
-        table.add_row(name, extra["adds"], state, packages)
+        table.add_row(escape(name), escape(extra["adds"]), state, escape(packages))
     console.print(table)
     for name, program in report["programs"].items():
         console.print(
-            f"{name}: {program['path'] or 'not found; ' + program['get']} ({program['adds']})", highlight=False
+            f"{name}: {program['path'] or 'not found; ' + program['get']} ({program['adds']})",
+            highlight=False,
+            markup=False,
         )
     for name, extra in report["extras"].items():
         if not extra["ready"]:

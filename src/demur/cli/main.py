@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -25,16 +27,38 @@ _UNFORESEEN = 70
 class _Verbs(TyperGroup):
     """Ends in the documented codes where typer has others of its own."""
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        # help and version are printed in here
+        with _documented_ends():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own context class is private
-        try:
+        with _documented_ends():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("demur: interrupted", err=True)
-            raise typer.Exit(IncompleteError.exit_code) from None
-        except BrokenPipeError:
-            # the reader of our output went away (`| head`); that is its choice and no failure of ours
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit from None
+
+
+@contextmanager
+def _documented_ends() -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("demur: interrupted", err=True)
+        raise typer.Exit(IncompleteError.exit_code) from None
+    except BrokenPipeError:
+        _reader_left()
+    except SystemExit as end:
+        # rich ends the process by itself, with the 1 of a failed gate
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _reader_left()
+
+
+def _reader_left() -> NoReturn:
+    """The reader of our output went away (`| head`); that is its choice and no failure of ours."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    # what is left in the buffers must have somewhere to go when the interpreter ends
+    os.dup2(nowhere, sys.stdout.fileno())
+    raise typer.Exit from None
 
 
 app = typer.Typer(

@@ -63,7 +63,11 @@ def render_audit(
     seed = (info.get("settings") or {}).get("seed")
     names = wording(info)
     title = "Over-refusal and under-refusal by category"
-    expectations = {"comply": f"Replies to {names.comply}", "decline": f"Replies to {names.decline}"}
+    expectations = {
+        "comply": f"Replies to {names.comply}",
+        "decline": f"Replies to {names.decline}",
+        "none": "Replies to requests without a stated expectation",
+    }
     template = _environment().get_template("audit.html")
     return template.render(
         model=visible(str(info.get("model") or "unknown model")),
@@ -101,7 +105,8 @@ def render_audit(
         mapping=visible(str((info.get("settings") or {}).get("mapping") or "any")),
         methods=_methods(measures),
         columns=excluded_columns(
-            [first.overall.over, first.overall.under]
+            [first.overall.over, first.overall.under, first.declined]
+            + [measure for one in first.slices for _, measure in one.rows]
             + [m for facet in (first.categories, *first.facets) for row in facet.rows for m in (row.over, row.under)]
         ),
         most_rows=figures.MOST_ROWS,
@@ -163,8 +168,10 @@ def _methods(measures: Sequence[Measure]) -> list[str]:
 
 
 def _replies(info: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> int:
-    counted = (info.get("counts") or {}).get("samples")
-    return counted if isinstance(counted, int) else len(samples)
+    counts = info.get("counts") or {}
+    counted = counts.get("samples")
+    # a sample that failed has no reply
+    return counted - (counts.get("errors") or 0) if isinstance(counted, int) else len(samples)
 
 
 def _reasoning(samples: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from demur.records import JUDGED, UNJUDGED, Kind, Measure
 from demur.reports.numbers import printable
 
-__all__ = ["Facet", "KindShare", "Profile", "Row", "excluded_columns", "excluded_total", "join"]
+__all__ = ["Facet", "KindShare", "Profile", "Row", "Slice", "excluded_columns", "excluded_total", "join"]
 
 _OVER, _UNDER, _DECLINED, _SHARE = "over_refusal", "under_refusal", "declined", "kind_share"
 
@@ -39,6 +39,15 @@ class Facet(NamedTuple):
     """The cells, the largest error first; cells without a printable rate last."""
 
 
+class Slice(NamedTuple):
+    """What was declined in the cells of one way to slice a task, when the prompts do not say what they expect."""
+
+    name: str
+    """What the samples were grouped by."""
+    rows: tuple[tuple[str, Measure], ...]
+    """Each cell's name and rate, the highest first; cells without a printable rate last."""
+
+
 class KindShare(NamedTuple):
     """What the model did with prompts of one expectation."""
 
@@ -64,7 +73,9 @@ class Profile(NamedTuple):
     others: tuple[Measure, ...]
     """Measures that are none of the above."""
     declined: Measure | None = None
-    """Declined among all prompts: all there is when the prompts do not say what they expect."""
+    """Declined among all prompts; None when these say what they expect, and the two errors say more."""
+    slices: tuple[Slice, ...] = ()
+    """What was declined by category first, then by every other way to slice; empty unless `declined` is there."""
 
 
 def join(measures: Iterable[Measure]) -> tuple[Profile, ...]:
@@ -86,6 +97,8 @@ def _profile(task: str, measures: Sequence[Measure]) -> Profile:
     cells: dict[str, dict[str, dict[str, Measure]]] = {}
     shares: dict[str, dict[Kind, Measure]] = {}
     others: list[Measure] = []
+    aimed = any(measure.name in {_OVER, _UNDER} for measure in measures)
+    declined: list[Measure] = []
     for measure in measures:
         keys = _pairs(measure.group) if measure.name == _SHARE else _facet_of(measure.group)
         if measure.name in {_OVER, _UNDER} and measure.group is None:
@@ -93,6 +106,8 @@ def _profile(task: str, measures: Sequence[Measure]) -> Profile:
         elif measure.name in {_OVER, _UNDER} and len(keys) == 1:
             ((facet, label),) = keys.items()
             cells.setdefault(facet, {}).setdefault(label, {})[measure.name] = measure
+        elif measure.name == _DECLINED and not aimed:
+            declined.append(measure)
         elif measure.name == _SHARE and keys.keys() == {"expect", "kind"} and keys["kind"] in set(JUDGED):
             shares.setdefault(keys["expect"], {})[Kind(keys["kind"])] = measure
         else:
@@ -110,8 +125,21 @@ def _profile(task: str, measures: Sequence[Measure]) -> Profile:
             for expect in sorted(shares, key=lambda name: (first.index(name) if name in first else len(first), name))
         ),
         others=tuple(others),
-        declined=next((m for m in measures if m.name == _DECLINED and m.group is None), None),
+        declined=next((measure for measure in declined if measure.group is None), None),
+        slices=_slices(declined),
     )
+
+
+def _slices(declined: Iterable[Measure]) -> tuple[Slice, ...]:
+    cells: dict[str, list[tuple[str, Measure]]] = {}
+    for measure in declined:
+        for facet, label in _facet_of(measure.group).items():
+            cells.setdefault(facet, []).append((label, measure))
+    slices = [
+        Slice(name, tuple(sorted(rows, key=lambda row: (-Row("", row[1], None).worst, row[0]))))
+        for name, rows in cells.items()
+    ]
+    return tuple(sorted(slices, key=lambda one: one.name != "category"))
 
 
 def _facet_of(group: str | None) -> dict[str, str]:

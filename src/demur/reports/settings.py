@@ -40,6 +40,9 @@ def settings_rows(info: Mapping[str, Any], *, show_text: bool = False) -> Rows:
         # what the run resolved (a model's full name) says more than what was typed, and once is enough
         if value is None or name == "model_args" or info.get(name):
             continue
+        # the user's own prompts stood in place of the built-in ones
+        if name == "suite" and settings.get("prompts"):
+            continue
         if name in _OWN_TEXT and not show_text:
             rows.append((_label(name), f"set ({count(len(str(value)))} characters, masked)"))
         else:

@@ -80,8 +80,7 @@ def verdict_sentence(info: Mapping[str, Any], measures: Sequence[Measure]) -> st
     declined = _declined(measures)
     if not halves and declined is not None and _known(declined):
         return _capital(
-            f"{opening}turns down {percent(_value(declined))} of the requests; which of them it should answer, they do "
-            "not say."
+            f"{opening}turns down {percent(_value(declined))} of the requests; they do not say which it should answer."
         )
     if not halves:
         return _capital(f"{opening}too little could be judged to print a rate.")
@@ -117,9 +116,7 @@ def summary_sentences(info: Mapping[str, Any], measures: Sequence[Measure]) -> l
     declined = _declined(measures)
     if declined is not None:
         sentences.append(_direction(declined, "turned down", "requests", "request"))
-        sentences.append(
-            "The requests do not say what is expected, so neither over- nor under-refusal can be measured."
-        )
+        sentences.append("They do not say which it should answer, so neither over- nor under-refusal can be measured.")
         sentences.append(_unjudged(info, declined, None))
         return sentences
     sentences.append(_direction(over, "turned down", names.comply, names.comply_one))
@@ -138,9 +135,7 @@ def _overall(measures: Sequence[Measure]) -> tuple[Measure | None, Measure | Non
 def _declined(measures: Sequence[Measure]) -> Measure | None:
     """What was declined of all requests, when they do not say what is expected and this is all there is."""
     profiles = join(measures)
-    if not profiles or profiles[0].overall.over is not None or profiles[0].overall.under is not None:
-        return None
-    return profiles[0].declined
+    return profiles[0].declined if profiles else None
 
 
 def _known(measure: Measure | None) -> bool:
