@@ -11,8 +11,9 @@ def info(**fields):
     return RunInfo(demur_version="0", model="mockllm/model", tasks=["demur/refusal_profile"], **fields)
 
 
-def test_what_is_written_is_read_back(tmp_path):
-    run = RunDirectory.create(tmp_path / "run", info(settings={"seed": 3}))
+@pytest.mark.parametrize("name", ["run", "[bold] run*", "ünïcode?"])
+def test_what_is_written_is_read_back(tmp_path, name):
+    run = RunDirectory.create(tmp_path / name, info(settings={"seed": 3}))
     measure = Measure(
         task="t", name="over_refusal", group="category=theft", value=0.5, low=0.4, high=0.6, n=90, method="wilson"
     )
@@ -20,7 +21,7 @@ def test_what_is_written_is_read_back(tmp_path):
     run.write_samples(
         [{"task": "t", "id": "1", "epoch": 1, "kind": "refuse", "declined": True, "response": "No. \x00 \u202e"}]
     )
-    again = RunDirectory.open(tmp_path / "run")
+    again = RunDirectory.open(tmp_path / name)
     assert again.info == run.info
     assert again.read_measures() == [measure]
     table = again.read_samples()

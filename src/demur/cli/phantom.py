@@ -50,10 +50,11 @@ def info(edition: Edition = "base", as_json: AsJson = False) -> None:
         typer.echo(json.dumps(report))
         return
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(stderr=True, highlight=False)
     for key, value in report.items():
-        console.print(f"[bold]{key}[/bold]  {value}", soft_wrap=True)
+        console.print(f"[bold]{key}[/bold]  {escape(str(value))}", soft_wrap=True)
 
 
 @app.command("card")
@@ -80,7 +81,7 @@ def show_card(
         raise InputError(f"the card has no group {group!r}; there are: {', '.join(groups)}")
     chosen = found.model_copy(update={"conditions": tuple(c for c in found.conditions if group in (None, c.group))})
     if as_json:
-        typer.echo(chosen.model_dump_json())
+        typer.echo(json.dumps(chosen.model_dump(mode="json")))
     elif figure is None:
         _tell(chosen)
 
@@ -119,7 +120,7 @@ def train(
             path=out,
         ) from None
     if as_json:
-        typer.echo(found.model_dump_json())
+        typer.echo(json.dumps(found.model_dump(mode="json")))
     else:
         _tell(found)
         typer.echo(f"the checkpoint is in {out}", err=True)

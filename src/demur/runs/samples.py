@@ -65,7 +65,7 @@ def read_samples(path: Path) -> polars.DataFrame:
     if not path.exists():
         raise RunError(f"{path} does not exist; did the run finish? `demur audit --resume --out {path.parent}` ends it")
     try:
-        frame = polars.read_parquet(path)
+        frame = polars.read_parquet(path, glob=False)
     except (polars.exceptions.PolarsError, OSError) as error:
         raise RunError(f"{path} cannot be read as a table of samples: {error}") from error
     if missing := [name for name in SAMPLE_COLUMNS if name not in frame.columns]:
