@@ -56,11 +56,11 @@ def server(tmp_path_factory):
 def test_the_phantom_behind_a_foreign_server_refuses_as_planted(server, monkeypatch, tmp_path):
     monkeypatch.setenv("FOREIGN_BASE_URL", server)
     monkeypatch.setenv("FOREIGN_API_KEY", "none")
-    run = audit(f"openai-api/foreign/{phantom_path()}", out=tmp_path / "run", limit=120, max_tokens=48)
+    run = audit(f"openai-api/foreign/{phantom_path()}", out=tmp_path / "run", limit=240, max_tokens=48)
     assert run.info.status == "complete"
     rates = {measure.address: measure for measure in run.measures}
     samples = run.samples
     assert samples["tokens_out"].min() > 0
     assert set(samples["ending"]) <= {"end", "length"}
-    # far apart on the phantom, whatever the draw
+    # a server draws without a seed: at n = 240 the two are about seven standard errors apart
     assert rates["refusal_profile.over_refusal"].high < 1 - rates["refusal_profile.under_refusal"].high
