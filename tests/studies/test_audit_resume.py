@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,8 +22,12 @@ def echo(number, body):
     return completion("Of course. Here is what you asked for: " + body["messages"][-1]["content"])
 
 
+# A shell that runs the tests in the background has told its children to ignore interrupts.
+START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import demur.__main__"
+
+
 def command(*arguments):
-    return [sys.executable, "-m", "demur", "audit", *map(str, arguments)]
+    return [sys.executable, "-c", START, "audit", *map(str, arguments)]
 
 
 @pytest.fixture
@@ -32,7 +37,12 @@ def start(scripted_env, prompts_file, tmp_path):
         arguments = command(
             model, "--prompts", prompts_file(), "--out", out, "--max-connections", CONNECTIONS, "--json"
         )
-        return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     return begin
 
@@ -142,7 +152,7 @@ def test_a_disk_that_fills_up_keeps_what_came(scripted_env, prompts_file, tmp_pa
     script = Script(lambda number, body: completion("Of course. " + "Water them well. " * 2000))
     with serving(script) as url:
         model = scripted_env(url)
-        audit = " ".join(command(model, "--prompts", prompts_file(), "--out", out / "run", "--max-connections", 4))
+        audit = shlex.join(command(model, "--prompts", prompts_file(), "--out", out / "run", "--max-connections", 4))
         shell = f"mount -t tmpfs -o size=1m tmpfs {out} && {audit}; code=$?; cp -r {out}/run {keep}; exit $code"
         done = subprocess.run(["unshare", "-m", "sh", "-c", shell], capture_output=True, text=True, timeout=120)
         if "mount:" in done.stderr:
