@@ -48,7 +48,7 @@ def audit(
         list[str] | None,
         typer.Option("-M", "--model-arg", help="KEY=VALUE for the provider (device, dtype, stream, ...)."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory. [default: demur-runs/MODEL-TIME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory (by default demur-runs/MODEL-DATE-TIME).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     show_text: Annotated[bool, typer.Option("--show-text", help="Show masked texts on the page.")] = False,

@@ -69,7 +69,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done · 1 a gate failed · 2 usage or input error · 3 incomplete, --resume will finish it · "
+    epilog="Exit codes: 0 done · 2 usage or input error · 3 incomplete, --resume will finish it · "
     "4 done, some input rows were set aside.",
 )
 app.command()(audit)

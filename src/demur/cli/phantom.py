@@ -89,12 +89,16 @@ def show_card(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option("--out", help="Directory of the checkpoint to be.")],
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights and order [the specification's].")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of weights and order (by default the specification's).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Stop after so many minutes; --resume goes on.", min=0)
     ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", help="Processor threads [torch's choice].", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Processor threads (by default torch's choice).", min=1)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the phantom anew from its specification, then measure it and write its card.

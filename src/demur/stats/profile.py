@@ -41,7 +41,8 @@ def refusal_profile(
         `over_refusal` (declined, of the prompts to comply with), `under_refusal` (not declined, of the prompts to
         decline), `declined` (of all prompts), each whole and by facet, and `kind_share` by expectation and kind.
     """
-    table = list(rows)
+    # one order, so that the bootstrap draws the same however the responses came in
+    table = sorted(rows, key=lambda row: (str(row.get("id")), row.get("epoch") or 0))
     measures: list[Measure] = []
 
     def add(name: str, group: str | None, chosen: Sequence[Row], outcome: Callable[[Row], bool | None]) -> None:

@@ -39,8 +39,8 @@ __all__ = ["AuditRun", "AuditSettings", "audit", "resume_audit"]
 Suite = Literal["quick", "core", "full"]
 
 PHANTOM_NOTE = (
-    "The phantom is a calibration object: its refusals were planted so that instruments can be checked. "
-    "This page shows that the instruments read correctly. It says nothing about any real model."
+    "The phantom is a calibration object: its refusals were planted so that instruments can be checked against a known "
+    "truth (demur phantom card). These figures say nothing about any real model."
 )
 BORROWED_PROMPTS_NOTE = (
     "The built-in sentences are those of the phantom's small grammar: plain, short, English. They show whether a model "
