@@ -9,7 +9,7 @@ from typing import Any
 from demur.reports.numbers import count, duration, moment
 from demur.reports.text import visible
 
-__all__ = ["settings_rows", "version_rows"]
+__all__ = ["is_secret", "settings_rows", "version_rows"]
 
 Rows = tuple[tuple[str, str], ...]
 
@@ -21,6 +21,11 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _QUERY_SECRET = re.compile(r"([?&][^=&\s]*(?:key|token|secret|sig)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 _OWN_TEXT = ("system",)
 _LONGEST = 400  # characters of one value; settings are for reading, run.json has them whole
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting of this name holds a secret, which belongs on no page and in no file of a run."""
+    return _SECRET.search(name) is not None
 
 
 def settings_rows(info: Mapping[str, Any], *, show_text: bool = False) -> Rows:
@@ -103,7 +108,7 @@ def _safe(name: Any, value: Any) -> str:
 
 
 def _without_secrets(name: Any, value: Any) -> Any:
-    if value is not None and _SECRET.search(str(name)):
+    if value is not None and is_secret(str(name)):
         return "set (not shown)"
     if isinstance(value, Mapping):
         return ", ".join(f"{inner}: {_without_secrets(inner, own)}" for inner, own in value.items()) or "none"

@@ -22,6 +22,7 @@ import demur
 from demur.errors import DemurError, IncompleteError, InputError, MissingExtraError, ModelError, RunError
 from demur.phantom import is_phantom
 from demur.records import Measure, find_mapping
+from demur.reports.settings import is_secret
 from demur.runs import RunDirectory, RunInfo
 from demur.stats.profile import refusal_profile as measure_profile
 from demur.studies.collect import has_failed, sample_rows, with_facets
@@ -49,11 +50,6 @@ BORROWED_PROMPTS_NOTE = (
 
 # The audit ends when as many requests in a row fail as twenty samples make; all that was received is in the journal.
 _SAMPLES_OF_PATIENCE = 20
-
-# Arguments of a provider that are secrets: run.json is no place for them.
-_SECRET = re.compile(
-    r"(^|[_\-.])(api[_\-]?key|key|secret|password|passwd|token|authorization|credentials?)$", re.IGNORECASE
-)
 
 # Twice the batch size of the local provider.
 _LOCAL_CONNECTIONS = 64
@@ -181,7 +177,7 @@ def audit(
     except ValidationError as error:
         raise InputError(_explain(error)) from None
     find_mapping(chosen.mapping)
-    if secret := [name for name in chosen.model_args if _SECRET.search(name)]:
+    if secret := [name for name in chosen.model_args if is_secret(name)]:
         raise InputError(
             f"the model argument {secret[0]} would be written to the run directory in clear; set the provider's "
             "environment variable instead (OPENAI_API_KEY, or SERVICE_API_KEY for openai-api/SERVICE/NAME)"
