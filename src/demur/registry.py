@@ -32,7 +32,11 @@ REGISTERED = (
     Registered("metric", "demur/refusal_rates", "demur.inspect_ext.verdicts"),
     Registered("metric", "demur/by_category", "demur.inspect_ext.verdicts"),
     Registered("scorer", "demur/verdict", "demur.inspect_ext.verdicts"),
+    Registered("scorer", "demur/answered", "demur.tasks.usefulness"),
     Registered("task", "demur/refusal_profile", "demur.tasks.refusal_profile"),
+    Registered("task", "demur/limits_profile", "demur.tasks.refusal_profile"),
+    Registered("task", "demur/everyday", "demur.tasks.refusal_profile"),
+    Registered("task", "demur/usefulness", "demur.tasks.usefulness"),
 )
 """Everything that importing this module registers."""
 

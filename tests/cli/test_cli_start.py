@@ -12,10 +12,11 @@ from rich.console import Console
 
 import demur
 from demur.errors import InputError
+from demur.studies.settings import read_system as read_system_prompt
 
 # the package's attribute of this name is the verb
 audit = importlib.import_module("demur.cli.audit")
-read_system_prompt = audit._read
+
 
 HEAVY = ("torch", "transformers", "inspect_ai", "sklearn", "scipy", "matplotlib", "polars", "openai")
 

@@ -25,9 +25,15 @@ from inspect_ai.model import (
 from inspect_ai.model._model_output import ModelFallback, StopDetails
 from inspect_ai.scorer import SampleScore, Score
 from inspect_ai.solver import generate
+from scripted_judge import scripted
 
 from demur.errors import InputError
+from demur.inspect_ext.judging import ModelJudge
+from demur.inspect_ext.panels import Panel
 from demur.inspect_ext.verdicts import by_category, refusal_rates, response_of, verdict
+from demur.records import JUDGED
+from demur.responses import classify
+from demur.runs import Journal
 from demur.stats import wilson
 
 pytestmark = pytest.mark.usefixtures("counting_offline")
@@ -122,7 +128,13 @@ def test_an_answer_of_another_model_is_not_this_models_answer():
 
 
 def run(
-    outputs: Sequence[ModelOutput], tmp_path: Path, *, samples: list[Sample], epochs: int = 1, mapping: str = "any"
+    outputs: Sequence[ModelOutput],
+    tmp_path: Path,
+    *,
+    samples: list[Sample],
+    epochs: int = 1,
+    mapping: str = "any",
+    **options: Any,
 ) -> EvalLog:
     replies = {str(sample.id): reply for sample, reply in zip(samples, outputs, strict=True)}
     asked = {str(sample.input): str(sample.id) for sample in samples}
@@ -131,7 +143,12 @@ def run(
         return replies[asked[messages[-1].text]].model_copy(deep=True)
 
     log = eval(
-        Task(dataset=samples, solver=generate(), scorer=verdict(mapping), metrics=[refusal_rates(), by_category()]),
+        Task(
+            dataset=samples,
+            solver=generate(),
+            scorer=verdict(mapping, **options),
+            metrics=[refusal_rates(), by_category()],
+        ),
         model=get_model("mockllm/model", custom_outputs=answer),
         epochs=epochs,
         display="none",
@@ -244,3 +261,164 @@ def test_a_verdict_that_a_person_edited_counts_as_edited():
     found = refusal_rates()([one("comply")] * 40)
     assert isinstance(found, dict)
     assert found["over_refusal"] == 0
+
+
+# ---- with a judge ------------------------------------------------------------------------------------------------
+
+
+def scores_of(log: EvalLog) -> dict[str, Score]:
+    return {str(sample.id): next(iter((sample.scores or {}).values())) for sample in log.samples or []}
+
+
+def four() -> tuple[list[Sample], list[ModelOutput]]:
+    texts = {"sorry": SORRY, "sure": SURE, "blank": " ", "blocked": ""}
+    samples = [Sample(id=name, input=f"Question {name}", metadata={"expect": "comply"}) for name in texts]
+    stops: dict[str, StopReason] = {"blocked": "content_filter"}
+    return samples, [output(text, stops.get(name, "stop")) for name, text in texts.items()]
+
+
+def test_a_judge_of_all_decides_what_has_text_and_the_ladder_is_kept_beside_it(tmp_path: Path):
+    seen: list[Any] = []
+    samples, outputs = four()
+    judge = ModelJudge(scripted(lambda _: "deflect", seen=seen))
+    log = run(outputs, tmp_path, samples=samples, judge=judge, band="all")
+    found = scores_of(log)
+    assert {name: score.value for name, score in found.items()} == {
+        "sorry": "deflect",
+        "sure": "deflect",
+        "blank": "empty",
+        "blocked": "filtered",
+    }
+    assert len(seen) == 2
+    about = found["sorry"].metadata
+    assert about is not None
+    assert about["verdict"]["decided_by"] == "judge:mockllm/judge"
+    assert about["verdict"]["probability"] is None
+    assert about["ladder"]["kind"] == "refuse"
+    assert (about["judge"]["label"], about["judge"]["failure"]) == ("deflect", None)
+    assert '"label": "deflect"' in about["judge"]["raw"]
+    assert about["judge"]["usage"]["requests"] == 1
+    assert "judge" not in (found["blank"].metadata or {})
+    assert metrics(log)["judge_asked"] == 2
+    assert metrics(log)["judge_failed"] == 0
+    # what the judge used is in Inspect's own account as well
+    assert log.stats.model_usage["mockllm/judge"].output_tokens == 20
+
+
+def test_a_judge_is_asked_only_where_the_classifier_is_in_doubt(tmp_path: Path):
+    texts = [
+        SORRY,
+        SURE,
+        "Well, that depends.",
+        "The moon, the moon.",
+        "No comment on that one, friend.",
+        "As if.",
+        "Hm!",
+    ]
+    decided = {text: classify(None, text) for text in texts}
+    unsure = [text for text in texts if decided[text].decided_by == "classifier"]
+    assert unsure, "no text is left to the classifier any more; write one"
+    probability = decided[unsure[0]].probability
+    assert probability is not None
+    samples = [Sample(id=str(i), input=f"Question {i}") for i in range(len(texts))]
+
+    def asked(band: Any) -> set[str]:
+        judge = ModelJudge(scripted(lambda _: "clarify"))
+        log = run([output(text) for text in texts], tmp_path, samples=samples, judge=judge, band=band)
+        return {texts[int(name)] for name, score in scores_of(log).items() if score.value == "clarify"}
+
+    assert asked((0.0, 1.0)) == set(unsure)
+    assert unsure[0] in asked([max(0.0, probability - 1e-4), min(1.0, probability + 1e-4)])
+    assert unsure[0] not in asked((0.0, probability - 1e-3) if probability > 0.5 else (probability + 1e-3, 1.0))
+
+
+def test_a_judge_that_fails_leaves_the_response_unscored_and_is_counted(tmp_path: Path):
+    samples, outputs = profile(declines_harmless=0, declines_harmful=40)
+
+    def decide(messages: Any) -> str:
+        return "I'd rather not." if "harmless" in messages[1].text or "comply 3" in messages[1].text else "refuse"
+
+    log = run(outputs, tmp_path, samples=samples, judge=ModelJudge(scripted(decide), reasks=0), band="all")
+    found = scores_of(log)
+    failed = [name for name, score in found.items() if score.value == "unscored"]
+    assert sorted(failed) == sorted(f"comply-{i}" for i in (3, *range(30, 40)))
+    about = found["comply-3"].metadata
+    assert about is not None
+    assert about["ladder"]["kind"] in set(JUDGED)
+    assert about["verdict"]["declined"] is None
+    assert about["judge"]["failure"]
+    assert about["judge"]["failure"] in (found["comply-3"].explanation or "")
+    numbers = metrics(log)
+    assert (numbers["judge_asked"], numbers["judge_failed"], numbers["excluded_unscored"]) == (80, 11, 11)
+
+
+def test_reasoning_is_judged_apart_from_the_answer(tmp_path: Path):
+    samples = [Sample(id="thinks", input="Question 1"), Sample(id="plain", input="Question 2")]
+    outputs = [output([ContentReasoning(reasoning="I should not help."), ContentText(text=SURE)]), output(SURE)]
+
+    def decide(messages: Any) -> str:
+        return "refuse" if '"reasoning":' in messages[1].text else "comply"
+
+    judge = ModelJudge(scripted(decide))
+    found = scores_of(run(outputs, tmp_path, samples=samples, judge=judge, band=(0, 0), reasoning=True))
+    about = found["thinks"].metadata
+    assert about is not None
+    assert found["thinks"].value == "comply"
+    assert about["reasoning_verdict"]["kind"] == "refuse"
+    assert about["reasoning_judge"]["label"] == "refuse"
+    assert "reasoning_verdict" not in (found["plain"].metadata or {})
+    with pytest.raises(InputError, match="reasoning=True needs a judge"):
+        verdict(reasoning=True)
+
+
+def test_a_panel_shows_its_members_in_the_log(tmp_path: Path):
+    samples, outputs = four()
+    panel = Panel(
+        [ModelJudge(scripted(lambda _, label=label: label), name=label) for label in ("refuse", "comply", "rebut")]
+    )
+    found = scores_of(run(outputs, tmp_path, samples=samples, judge=panel, band="all"))
+    about = found["sorry"].metadata
+    assert about is not None
+    assert found["sorry"].value == "refuse"
+    assert [member["label"] for member in about["judge"]["members"]] == ["refuse", "comply", "rebut"]
+    json.dumps(about)
+
+
+def test_a_judge_by_name_keeps_its_replies_in_a_file(tmp_path: Path):
+    samples, outputs = four()
+    path = tmp_path / "judge.jsonl"
+    # Inspect's stand-in says nothing that could be read, and says it twice
+    log = run(outputs, tmp_path, samples=samples, judge="mockllm/model", band="all", judge_journal=str(path))
+    assert {score.value for score in scores_of(log).values()} == {"unscored", "empty", "filtered"}
+    assert len(path.read_text().splitlines()) == 4
+    assert log.eval.scorers is not None
+    assert log.eval.scorers[0].options is not None
+    assert log.eval.scorers[0].options["judge"] == "mockllm/model"
+
+
+def test_scoring_again_with_a_journal_asks_nothing(tmp_path: Path):
+    seen: list[Any] = []
+    samples, outputs = four()
+    values = []
+    for _ in range(2):
+        with Journal(tmp_path / "judge.jsonl") as journal:
+            judge = ModelJudge(scripted(seen=seen), journal=journal)
+            log = run(outputs, tmp_path, samples=samples, judge=judge, band="all", epochs=2)
+            values.append({name: score.value for name, score in scores_of(log).items()})
+            assert log.results is not None
+    assert len(seen) == 2
+    assert judge.spent.requests == 0
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"judge": "mockllm/a", "band": "most"}, "band must be"),
+        ({"judge": "mockllm/a", "rubric": "mood"}, "no rubric 'mood'"),
+        ({"judge": ""}, "name of a model"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_fails_before_anything_is(options: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        verdict(**options)

@@ -56,7 +56,9 @@ def server(tmp_path_factory):
 def test_the_phantom_behind_a_foreign_server_refuses_as_planted(server, monkeypatch, tmp_path):
     monkeypatch.setenv("FOREIGN_BASE_URL", server)
     monkeypatch.setenv("FOREIGN_API_KEY", "none")
-    run = audit(f"openai-api/foreign/{phantom_path()}", out=tmp_path / "run", limit=240, max_tokens=48)
+    run = audit(
+        f"openai-api/foreign/{phantom_path()}", prompts="phantom", out=tmp_path / "run", limit=240, max_tokens=48
+    )
     assert run.info.status == "complete"
     rates = {measure.address: measure for measure in run.measures}
     samples = run.samples

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from inspect_ai import eval
+from inspect_ai import Task, eval
 from inspect_ai.dataset import Sample
 
 from demur.errors import InputError
-from demur.tasks.refusal_profile import SUITES, refusal_profile
+from demur.prompts.core import HARMS, LANGUAGES, LIMITS
+from demur.tasks.refusal_profile import SUITES, everyday, limits_profile, refusal_profile
 
 pytestmark = pytest.mark.usefixtures("counting_offline")
 
@@ -20,8 +23,33 @@ def samples(**arguments: object) -> list[Sample]:
     return list(refusal_profile(**arguments).dataset)  # type: ignore[arg-type]
 
 
-def test_the_quick_suite_fills_every_cell():
-    asked = samples()
+@pytest.mark.parametrize(("task", "names"), [(refusal_profile, HARMS), (limits_profile, LIMITS)])
+def test_the_quick_suite_has_thirty_pairs_in_every_category(task: Callable[..., Task], names: tuple[str, ...]):
+    cells = Counter((one.metadata["category"], one.metadata["expect"]) for one in task().dataset if one.metadata)
+    assert cells == {(name, expect): 30 for name in names for expect in ("decline", "comply")}
+
+
+def test_the_controls_are_plain_and_all_to_be_answered():
+    assert {one.metadata["expect"] for one in everyday().dataset if one.metadata} == {"comply"}
+    assert len(everyday(suite="core").dataset) == 150
+
+
+def test_the_full_suite_speaks_every_language_and_a_choice_of_them_wins():
+    def spoken(**options: Any) -> set[str]:
+        return {one.metadata["language"] for one in refusal_profile(**options).dataset if one.metadata}
+
+    assert spoken(suite="core") == {"en"}
+    assert spoken(suite="full") == set(LANGUAGES)
+    assert spoken(languages="de, fr") == {"de", "fr"}
+
+
+def test_the_phantom_is_asked_in_its_own_language_only_about_harm():
+    with pytest.raises(InputError, match="harm alone"):
+        limits_profile(prompts="phantom")
+
+
+def test_the_quick_suite_of_the_phantom_fills_every_cell():
+    asked = samples(prompts="phantom")
     cells = Counter((one.metadata["category"], one.metadata["expect"]) for one in asked if one.metadata)
     categories = {category for category, expect in cells if expect == "decline"}
     assert len(categories) == 8
@@ -119,7 +147,7 @@ def test_messages_that_cannot_be_asked_are_named(tmp_path: Path):
 
 
 def test_a_model_that_never_declines_shows_only_under_refusal(tmp_path: Path):
-    task = refusal_profile(per_condition=1)
+    task = refusal_profile(per_condition=4)
     log = eval(task, model="mockllm/model", display="none", log_dir=str(tmp_path))[0]
     assert log.status == "success", log.error
     assert log.eval.task == "demur/refusal_profile"
@@ -133,7 +161,7 @@ def test_a_model_that_never_declines_shows_only_under_refusal(tmp_path: Path):
 @pytest.mark.slow
 def test_the_phantom_shows_what_was_planted(tmp_path: Path):
     """Every category's rates lie near what the prompts say was planted: within four standard errors."""
-    task = refusal_profile(per_condition=24)
+    task = refusal_profile(prompts="phantom", per_condition=24)
     log = eval(task, model="demur/phantom", display="none", log_dir=str(tmp_path), seed=0, max_connections=128)[0]
     assert log.status == "success", log.error
     assert log.results is not None

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from demur.records import Measure
+    from demur.reports.profile import Profile
     from demur.studies.auditing import AuditRun
+    from demur.studies.estimate import Estimate
 
 __all__ = ["audit"]
+
+_ASKED, _READ, _RUN = "What is asked", "How it is read", "How it runs"
 
 
 def audit(
@@ -30,28 +34,114 @@ def audit(
             "such as openai/NAME or openai-api/SERVICE/NAME."
         ),
     ] = None,
-    suite: Annotated[str, typer.Option(help="quick, core or full: how many of the built-in prompts.")] = "quick",
-    task: Annotated[list[str] | None, typer.Option(help="A task to run; may be given several times.")] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(help="Your own prompts (JSONL, CSV, Parquet) in place of the built-in ones.")
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with any of these settings; options on the command line win.")
     ] = None,
-    system: Annotated[Path | None, typer.Option(help="A file with a system prompt.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples a task.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="How often each prompt is asked.")] = 1,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Sampling temperature.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
-    mapping: Annotated[str, typer.Option(help="Which kinds of response count as declined.")] = "any",
-    max_connections: Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")] = None,
-    max_retries: Annotated[int, typer.Option(min=0, help="Retries of a request after 429, 5xx and time-outs.")] = 5,
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one attempt may take.")] = 300,
+    suite: Annotated[
+        str, typer.Option(help="quick, core or full: how many of the built-in prompts.", rich_help_panel=_ASKED)
+    ] = "quick",
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="A task to run; may be given several times.", rich_help_panel=_ASKED),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own prompts (JSONL, CSV, Parquet), or a built-in set: demur-core or phantom.",
+            rich_help_panel=_ASKED,
+        ),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(help="A language of demur-core (en, es, fr, de, zh, ar, hi).", rich_help_panel=_ASKED),
+    ] = None,
+    system: Annotated[Path | None, typer.Option(help="A file with a system prompt.", rich_help_panel=_ASKED)] = None,
+    tools: Annotated[
+        Path | None,
+        typer.Option(
+            help="A JSON file of tools to offer; calls are recorded, never carried out.", rich_help_panel=_ASKED
+        ),
+    ] = None,
+    usefulness: Annotated[
+        bool,
+        typer.Option(
+            "--usefulness", help="Ask sixty harmless tasks with known answers as well.", rich_help_panel=_ASKED
+        ),
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many samples a task.", rich_help_panel=_ASKED)
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="How often each prompt is asked.", rich_help_panel=_ASKED)] = 1,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="Sampling temperature.", rich_help_panel=_ASKED)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, in tokens.", rich_help_panel=_ASKED)
+    ] = None,
+    mapping: Annotated[
+        str, typer.Option(help="Which kinds of response count as declined.", rich_help_panel=_READ)
+    ] = "any",
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model that judges what the offline ladder is unsure of; several are a panel.", rich_help_panel=_READ
+        ),
+    ] = None,
+    judge_all: Annotated[
+        bool, typer.Option("--judge-all", help="Let the judges read every response.", rich_help_panel=_READ)
+    ] = False,
+    rubric: Annotated[
+        Path | None, typer.Option(help="A TOML file with the judges' rubric.", rich_help_panel=_READ)
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Responses labelled by people: corrected rates then stand beside the raw ones.", rich_help_panel=_READ
+        ),
+    ] = None,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Show masked texts on the page.", rich_help_panel=_READ)
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Forecast requests, tokens and cost by task; ask nothing.", rich_help_panel=_RUN
+        ),
+    ] = False,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(help="requests=N, tokens=N or money=X: the most to spend.", rich_help_panel=_RUN),
+    ] = None,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(help="[MODEL=]INPUT/OUTPUT: what a million tokens cost.", rich_help_panel=_RUN),
+    ] = None,
+    max_connections: Annotated[
+        int | None, typer.Option(min=1, help="Requests under way at once.", rich_help_panel=_RUN)
+    ] = None,
+    max_retries: Annotated[
+        int, typer.Option(min=0, help="Retries of a request after 429, 5xx and time-outs.", rich_help_panel=_RUN)
+    ] = 5,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one attempt may take.", rich_help_panel=_RUN)] = 300,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Use and fill Inspect's cache of replies.", rich_help_panel=_RUN)
+    ] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Use the provider's batch interface.", rich_help_panel=_RUN)
+    ] = False,
     model_arg: Annotated[
         list[str] | None,
-        typer.Option("-M", "--model-arg", help="KEY=VALUE for the provider (device, dtype, stream, ...)."),
+        typer.Option(
+            "-M", "--model-arg", help="KEY=VALUE for the provider (device, dtype, stream, ...).", rich_help_panel=_RUN
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory (by default demur-runs/MODEL-DATE-TIME).")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
-    show_text: Annotated[bool, typer.Option("--show-text", help="Show masked texts on the page.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory (by default demur-runs/MODEL-DATE-TIME).", rich_help_panel=_RUN)
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out.", rich_help_panel=_RUN)
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=_RUN)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Measure over-refusal and under-refusal of a model, side by side, and write a page.
@@ -60,33 +150,59 @@ def audit(
     """
     from rich.console import Console
 
-    from demur.studies.auditing import AuditRun, resume_audit
+    from demur.studies.auditing import AuditRun, forecast_audit, resume_audit
     from demur.studies.auditing import audit as run_audit
+    from demur.studies.settings import read_config, read_system
 
     console = Console(stderr=True)
-    given: dict[str, Any] = {
+    typed: dict[str, Any] = {
+        "model": model,
         "suite": suite,
-        "tasks": tuple(task) if task else ("refusal_profile",),
+        "tasks": task or None,
         "prompts": prompts,
-        "system": _read(system) if system else None,
+        "languages": language or None,
+        "system": read_system(system) if system else None,
+        "tools": tools,
+        "usefulness": usefulness,
         "limit": limit,
         "epochs": epochs,
         "temperature": temperature,
         "max_tokens": max_tokens,
         "mapping": mapping,
+        "judges": judge or None,
+        "judge_all": judge_all,
+        "rubric": rubric,
+        "labels": labels,
+        "show_text": show_text,
+        "budget": dict(_limit(text) for text in budget) if budget else None,
+        "prices": dict(_price(text, model) for text in price) if price else None,
         "max_connections": max_connections,
         "max_retries": max_retries,
         "timeout": timeout,
-        "model_args": dict(_pair(text) for text in model_arg or []),
+        "cache": cache,
+        "batch": batch,
+        "model_args": dict(_pair(text) for text in model_arg) if model_arg else None,
         "seed": seed,
-        "show_text": show_text,
     }
+    # what was not typed must not override the configuration with its default
+    names = {"tasks": "task", "languages": "language", "judges": "judge", "prices": "price", "model_args": "model_arg"}
+    given = {
+        name: value
+        for name, value in typed.items()
+        if value is not None and (config is None or _was_typed(context, names.get(name, name)))
+    }
+    if config is not None:
+        given = read_config(config) | given
+    if dry_run:
+        _forecast(console, forecast_audit(**given), as_json=as_json)
+        return
     try:
         with _Bar(console) as bar:
             if resume:
-                run = resume_audit(_directory_to_resume(context, out), progress=bar)
+                where = _directory_to_resume(context, out)
+                run = resume_audit(where, budget=given.get("budget"), progress=bar)
             else:
-                run = run_audit(model or "phantom", out=out, progress=bar, **given)
+                run = run_audit(**given, out=out, progress=bar)
     except IncompleteError as error:
         # what came is measured, and a script wants to see it even though the exit code says that more is to come
         if as_json and error.path is not None and (error.path / "measures.json").exists():
@@ -99,6 +215,11 @@ def audit(
         _tell(console, run)
 
 
+def _was_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _directory_to_resume(context: typer.Context, out: Path | None) -> Path:
     """The directory in which to go on; options that would change the run are refused, not ignored."""
     if out is None:
@@ -107,9 +228,8 @@ def _directory_to_resume(context: typer.Context, out: Path | None) -> Path:
         parameter.opts[-1]
         for parameter in context.command.params
         if parameter.name is not None
-        and parameter.name not in {"resume", "out", "as_json"}
-        and (source := context.get_parameter_source(parameter.name)) is not None
-        and source.name == "COMMANDLINE"
+        and parameter.name not in {"resume", "out", "as_json", "budget"}
+        and _was_typed(context, parameter.name)
     ]
     if given:
         raise InputError(f"--resume goes on with the settings that the run began with; leave out: {', '.join(given)}")
@@ -180,15 +300,29 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _read(path: Path) -> str:
+def _limit(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
     try:
-        # some editors begin a file with a byte-order mark, which no model should be told
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the system prompt {path} cannot be read: {error}") from error
-    if not text.strip():
-        raise InputError(f"the system prompt {path} is empty; leave out --system to ask without one")
-    return text
+        if name not in {"requests", "tokens", "money"} or not equals:
+            raise ValueError
+        return name, float(value) if name == "money" else int(value)
+    except ValueError:
+        raise InputError(f"--budget takes requests=N, tokens=N or money=X, got {text!r}") from None
+
+
+def _price(text: str, model: str | None) -> tuple[str, dict[str, float]]:
+    from demur.inspect_ext.naming import inspect_name
+
+    name, _, amounts = text.rpartition("=")
+    try:
+        read, written = (float(amount) for amount in amounts.split("/"))
+    except ValueError:
+        raise InputError(
+            f"--price takes INPUT/OUTPUT or MODEL=INPUT/OUTPUT, in money for a million tokens, got {text!r}"
+        ) from None
+    if not name and model is None:
+        raise InputError(f"--price {text} names no model, and none is given to audit; write MODEL={text}")
+    return name or inspect_name(str(model)), {"input": read, "output": written}
 
 
 def _result(run: AuditRun) -> dict[str, Any]:
@@ -202,29 +336,100 @@ def _result(run: AuditRun) -> dict[str, Any]:
     }
 
 
-def _tell(console: Console, run: AuditRun) -> None:
+def _forecast(console: Console, found: Estimate, *, as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from demur.reports.text import visible
-
-    rates = {(measure.name, measure.group): measure for measure in run.measures}
-    # prompts that do not say what they expect have neither error; what was declined is then all there is
-    names = [name for name in ("over_refusal", "under_refusal") if (name, None) in rates] or ["declined"]
-    table = Table(title=f"Refusal profile of {escape(visible(run.info.model))}", title_justify="left")
-    for column in ("", *names):
-        table.add_column(column.replace("_", "-"), justify="right" if column else "left")
-    groups = sorted({group for name, group in rates if name in names and group and group.startswith("category=")})
-    for group in (None, *groups):
-        label = escape(visible((group or "all").removeprefix("category=")))
-        table.add_row(label, *(_cell(rates.get((name, group))) for name in names))
+    if as_json:
+        typer.echo(found.model_dump_json())
+        return
+    table = Table(title="Forecast: nothing was asked", title_justify="left")
+    for column in ("task", "requests", "prompt tokens", "answer tokens", "cost"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for one in found.tasks:
+        table.add_row(
+            escape(one.task),
+            f"{one.requests:,}",
+            f"{one.tokens_in_low:,} to {one.tokens_in_high:,}",
+            f"up to {one.tokens_out_high:,}",
+            _most(one.cost_high),
+        )
+    table.add_section()
+    table.add_row("all", f"{found.requests:,}", "", f"up to {found.tokens_high:,} in all", _most(found.cost_high))
     console.print(table)
+    console.print(
+        "Bounds, not guesses: prompts are counted in bytes, answers at their longest; retries are not in them.",
+        highlight=False,
+    )
+    for name in found.over_budget:
+        console.print(f"[bold]The budget in {name} may not be enough:[/bold] the audit would stop there, resumable.")
+
+
+def _most(cost: float | None) -> str:
+    return "no price" if cost is None else f"up to {cost:,.2f}"
+
+
+def _tell(console: Console, run: AuditRun) -> None:
+    from rich.markup import escape
+
+    from demur.reports.profile import join
+
+    for profile in join(run.measures):
+        _tell_task(console, run, profile)
     replies = run.info.counts["samples"] - run.info.counts.get("errors", 0)
     console.print(f"{replies} responses in {run.info.timings['seconds']:.0f} s", highlight=False)
+    if run.info.cost is not None:
+        console.print(f"Cost by the prices given: {run.info.cost:,.4f}", highlight=False)
     if run.info.note:
         console.print(f"[italic]{escape(run.info.note)}[/italic]")
     console.print("Page:", style="bold", end=" ")
     console.print(str(run.directory.report), soft_wrap=True, highlight=False, markup=False)
+
+
+def _tell_task(console: Console, run: AuditRun, profile: Profile) -> None:
+    """One table: both errors, or what was declined where the prompts do not say what they expect."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from demur.reports.numbers import printable
+    from demur.reports.text import visible
+
+    title = "Refusal profile" if profile.task == "refusal_profile" else profile.task.replace("_", " ").capitalize()
+    table = Table(title=f"{title} of {escape(visible(run.info.model))}", title_justify="left")
+    rows: list[tuple[str, list[Measure | None]]]
+    if profile.declined is not None:
+        heads = ["declined"]
+        rows = [("all", [profile.declined])]
+        rows += [(label, [one]) for part in profile.slices if part.name == "category" for label, one in part.rows]
+    else:
+        heads = ["over-refusal", "under-refusal"]
+        rows = [("all", [profile.overall.over, profile.overall.under])]
+        named = sorted(((row.label, [row.over, row.under]) for row in profile.categories.rows), key=lambda row: row[0])
+        # a list of cells that are all too small says nothing
+        rows += [row for row in named if any(printable(cell) for _, cells in named for cell in cells)]
+        # tasks of one side only: a column of dashes says nothing
+        for side in (1, 0):
+            if all(cells[side] is None for _, cells in rows):
+                heads.pop(side)
+                rows = [(label, [cell for place, cell in enumerate(cells) if place != side]) for label, cells in rows]
+    table.add_column("")
+    for head in heads:
+        table.add_column(head, justify="right")
+    for label, cells in rows:
+        table.add_row(escape(visible(label)), *map(_cell, cells))
+    console.print(table)
+    for measure in profile.others:
+        if measure.group is None and (words := _LINES.get(measure.name)):
+            console.print(f"{words}: {_cell(measure)}")
+
+
+# Measures that are worth a line under the table.
+_LINES = {
+    "both_right": "Pairs told apart",
+    "correct": "Right answers",
+    "over_refusal_corrected": "Over-refusal with the errors of the verdicts taken out",
+    "under_refusal_corrected": "Under-refusal with the errors of the verdicts taken out",
+}
 
 
 def _cell(measure: Measure | None) -> str:

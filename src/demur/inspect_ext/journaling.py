@@ -7,15 +7,19 @@ running it again: what the journal holds is not asked for a second time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from demur.errors import DemurError, MissingExtraError, ModelError, RunError
+from demur.inspect_ext.budget import Budget, Spending
+from demur.inspect_ext.failures import describe_failure, is_connection_failure, is_cut_short, is_garbled, status_of
 from demur.runs import Journal
 from demur.runs.journal import content_key
 
 if TYPE_CHECKING:
-    from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelAPI, ModelOutput
+    from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelAPI, ModelOutput, RetryDecision
     from inspect_ai.tool import ToolChoice, ToolInfo
 
 __all__ = ["Recorder", "record"]
@@ -37,6 +41,14 @@ _TRANSPORT = {
 _UNREACHABLE_AFTER = 3
 _HOPELESS_AFTER = 10
 
+# Which request this sample is making, by its key, and the how-manieth attempt at it. Inspect makes all attempts at a
+# request in one task, and samples run in tasks of their own.
+_attempts: ContextVar[tuple[str, int]] = ContextVar("attempts", default=("", 0))
+
+
+class DamagedReplyError(Exception):
+    """A reply arrived in pieces; another attempt may bring it whole."""
+
 
 class Recorder:
     """Counts and records what a model answers during one run.
@@ -45,15 +57,26 @@ class Recorder:
         journal: Where responses are written and looked up.
         patience: So many failed attempts in a row, with no response between them, end the run: by then something is
             wrong that more requests will not mend.
-        on_response: Called after every response with True when it came from the journal.
+        on_response: Called after every response with the model that gave it, and True when it came from the journal.
+        budget: The most that may be spent; once it is, no further request is sent. Requests under way are waited for,
+            so tokens and money may end above it by what those bring.
+        spent: Where spending is counted; it holds the prices.
     """
 
     def __init__(
-        self, journal: Journal, *, patience: int = 100, on_response: Callable[[bool], None] | None = None
+        self,
+        journal: Journal,
+        *,
+        patience: int = 100,
+        on_response: Callable[[str, bool], None] | None = None,
+        budget: Budget | None = None,
+        spent: Spending | None = None,
     ) -> None:
         self.journal = journal
         self.patience = patience
         self.on_response = on_response
+        self.budget = budget or Budget()
+        self.spent = spent or Spending()
         self.requests = 0
         """Attempts that reached the provider's code in this process."""
         self.received = 0
@@ -74,15 +97,31 @@ class Recorder:
         """What went wrong most often, or None when nothing did."""
         return max(self.failures, key=self.failures.__getitem__, default=None)
 
-    def got(self, replayed: bool) -> None:
-        """Notes a response."""
+    def sending(self) -> None:
+        """Notes that a request is about to be sent.
+
+        Raises:
+            ModelError: The run cannot go on, or its budget is used up.
+        """
+        if self.fatal is None and (why := self.budget.exceeded(self.spent)) is not None:
+            self.fatal = ModelError(why)
+        if self.fatal is not None:
+            # a new error each time: one that is raised again and again grows its traceback, and Inspect renders it
+            raise ModelError(str(self.fatal))
+        self.requests += 1
+        self.spent.requests += 1
+
+    def got(self, replayed: bool, model: str = "", usage: object = None) -> None:
+        """Notes a response of `model` and what it used."""
+        self.spent.add_reply(model, usage)
         if replayed:
             self.replayed += 1
+            self.spent.requests += 1
         else:
             self.received += 1
             self._in_a_row = 0
         if self.on_response:
-            self.on_response(replayed)
+            self.on_response(model, replayed)
 
     @property
     def answered(self) -> int:
@@ -142,6 +181,7 @@ def record(model: Model, recorder: Recorder) -> None:
     """
     api = model.api
     ask = api.generate
+    may_pass = api.should_retry
     name = str(model)
 
     async def generate(
@@ -150,37 +190,82 @@ def record(model: Model, recorder: Recorder) -> None:
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> Any:
+        from anyio import get_cancelled_exc_class
         from inspect_ai.model import ModelOutput
 
         await recorder.close_with_loop(api)
         key = request_key(name, input, tools, tool_choice, config)
         known = recorder.journal.take(key)
         if known is not None:
-            recorder.got(replayed=True)
-            return ModelOutput.model_validate(known)
-        if recorder.fatal is not None:
-            # a new error each time: one that is raised again and again grows its traceback, and Inspect renders it
-            raise ModelError(str(recorder.fatal))
-        recorder.requests += 1
+            replay = _with_a_choice(ModelOutput.model_validate(known))
+            recorder.got(replayed=True, model=name, usage=replay.usage)
+            return replay
+        recorder.sending()
+        attempt = _next_attempt(key)
+        started = time.monotonic()
         try:
             result = await ask(input, tools, tool_choice, config)
+            if isinstance(result, tuple) and is_cut_short(result[1]):
+                raise DamagedReplyError(
+                    "the stream ended before the reply did (for a server that does so: -M stream=false)"
+                )
         except Exception as error:
             recorder.failed(name, error)
+            damaged = is_garbled(error)
+            if config.max_retries is not None and attempt > config.max_retries and (damaged or should_retry(error)):
+                _attempts.set(("", 0))
+                # Inspect would say that retries ran out but not on what, and render a long traceback for each sample
+                raise ModelError(describe_failure(error)) from None
+            if damaged:
+                raise DamagedReplyError(describe_failure(error)) from error
+            raise
+        except get_cancelled_exc_class():
+            # the deadline of an attempt lies around this call, which sees nothing but its own end
+            if config.attempt_timeout is not None and time.monotonic() - started >= config.attempt_timeout:
+                recorder.failed(name, TimeoutError(f"no reply within {config.attempt_timeout} s"))
             raise
         output: ModelOutput | Exception = result[0] if isinstance(result, tuple) else result
         if isinstance(output, Exception):
             recorder.failed(name, output)
-            return result
+            # Inspect would put the whole request before what is wrong with it
+            raise ModelError(describe_failure(output)) from None
+        _attempts.set(("", 0))
+        _with_a_choice(output)
         try:
             recorder.journal.append(key, output.model_dump(mode="json", exclude_none=True))
         except RunError as error:
             recorder.fatal = error
             raise
-        recorder.got(replayed=False)
+        recorder.got(replayed=False, model=name, usage=output.usage)
         return result
 
+    def should_retry(error: Exception) -> bool | RetryDecision:
+        return True if isinstance(error, DamagedReplyError) else may_pass(error)
+
     # on the instance, not the class: another model of the same provider stays as it is
-    vars(api)["generate"] = generate
+    vars(api).update(generate=generate, should_retry=should_retry)
+
+
+def _next_attempt(key: str) -> int:
+    """Counts the attempts that the running sample makes at one request, from 1."""
+    current, count = _attempts.get()
+    count = count + 1 if current == key else 1
+    _attempts.set((key, count))
+    return count
+
+
+def _with_a_choice(output: ModelOutput) -> ModelOutput:
+    """Gives a reply without any choice an empty one: Inspect takes the first without looking, and fails the sample.
+
+    The reply was received, cannot be judged, and asking again on every resumption would not change it.
+    """
+    from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant
+
+    if not output.choices:
+        nothing = ChatMessageAssistant(content="", model=output.model, source="generate")
+        output.choices = [ChatCompletionChoice(message=nothing, stop_reason="unknown")]
+        output.error = output.error or "the provider returned no choice"
+    return output
 
 
 def request_key(
@@ -199,45 +284,3 @@ def request_key(
             "config": config.model_dump(mode="json", exclude_none=True, exclude=_TRANSPORT),
         }
     )
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error and its causes, outermost first."""
-    found: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in found:
-        found.append(current)
-        current = current.__cause__ or current.__context__
-    return found
-
-
-def status_of(error: BaseException) -> int | None:
-    """The HTTP status behind an error of any provider's client, or None."""
-    for cause in _chain(error):
-        for owner in (cause, getattr(cause, "response", None)):
-            status = getattr(owner, "status_code", None)
-            if isinstance(status, int):
-                return status
-    return None
-
-
-def is_connection_failure(error: BaseException) -> bool:
-    """Whether no connection could be made at all (a wrong address, nothing listening, no such host)."""
-    # by name, because each provider's client has its own class and none of them need be installed here
-    return any(
-        isinstance(cause, ConnectionRefusedError)
-        or type(cause).__name__ in {"ConnectError", "ConnectionRefusedError", "gaierror"}
-        for cause in _chain(error)
-    )
-
-
-def describe_failure(error: BaseException) -> str:
-    """One line about an error: its status or class, and the innermost message."""
-    status = status_of(error)
-    head = f"HTTP {status}" if status is not None else type(error).__name__
-    message = str(error).strip().splitlines()
-    inner = str(_chain(error)[-1]).strip().splitlines()
-    detail = (message or inner or [""])[0][:200]
-    if status is None and inner and inner[0] != detail:
-        detail = f"{detail}: {inner[0][:200]}" if detail else inner[0][:200]
-    return f"{head}: {detail}" if detail else head

@@ -11,10 +11,11 @@ from demur.atomic import write_text
 from demur.errors import RunError
 from demur.records import JUDGED, UNJUDGED, Kind, Measure
 from demur.reports import figures, numbers
+from demur.reports.beside import blocks, shown
 from demur.reports.examples import choose
 from demur.reports.profile import Facet, Profile, Row, excluded_columns, join
 from demur.reports.settings import settings_rows, version_rows
-from demur.reports.summary import is_incomplete, progress, summary_sentences, verdict_sentence, wording
+from demur.reports.summary import is_incomplete, is_own, progress, summary_sentences, verdict_sentence, wording
 from demur.reports.text import visible
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ KIND_WORDS: Mapping[Kind, str] = {
     Kind.UNSCORED: "the request or the judge failed, so nothing is known",
 }
 """What each kind means, in the words of the page."""
+
+
+TASK_WORDS: Mapping[str, str] = {
+    "limits_profile": "Requests that nobody could answer as they are asked: they need a sense or a tool that is not "
+    "there, ask what nobody can know, leave something out, take the model for a person, or rest on a false claim. "
+    "Under-refusal here means that the model answered all the same, over-refusal that it declined a look-alike.",
+    "everyday": "Plain requests without a trigger word: declining these is a fault that no caution explains.",
+    "usefulness": "Short harmless tasks with one right answer, in five fields.",
+}
+"""What the built-in tasks besides the refusal profile are about."""
 
 
 def render_audit(
@@ -59,7 +70,9 @@ def render_audit(
     """
     profiles = join(measures)
     first = profiles[0] if profiles else Profile("", Row("Overall", None, None), Facet("category", ()), (), (), ())
-    own_prompts = bool((info.get("settings") or {}).get("prompts"))
+    own_prompts = is_own(info)
+    beside = blocks(first, profiles[1:])
+    repeated = shown(beside)
     seed = (info.get("settings") or {}).get("seed")
     names = wording(info)
     title = "Over-refusal and under-refusal by category"
@@ -80,6 +93,8 @@ def render_audit(
         names=names,
         profile=first,
         others=profiles[1:],
+        blocks=beside,
+        more=[measure for measure in first.others if (measure.task, measure.address) not in repeated],
         figure=_figure(first.overall, first.categories, "directions", title, names),
         figure_title=title,
         facet_figures=[
@@ -96,6 +111,7 @@ def render_audit(
         unjudged=UNJUDGED,
         colours=_COLOURS,
         kind_words=KIND_WORDS,
+        task_words=TASK_WORDS,
         groups=choose(samples, seed=seed if isinstance(seed, int) else 0, own_prompts=own_prompts, show_text=show_text),
         reasoning=_reasoning(samples),
         own_prompts=own_prompts,
@@ -107,6 +123,7 @@ def render_audit(
         columns=excluded_columns(
             [first.overall.over, first.overall.under, first.declined]
             + [measure for one in first.slices for _, measure in one.rows]
+            + [measure for block in beside for _, measure in block.rows]
             + [m for facet in (first.categories, *first.facets) for row in facet.rows for m in (row.over, row.under)]
         ),
         most_rows=figures.MOST_ROWS,

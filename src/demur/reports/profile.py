@@ -36,7 +36,7 @@ class Facet(NamedTuple):
     name: str
     """What the samples were grouped by."""
     rows: tuple[Row, ...]
-    """The cells, the largest error first; cells without a printable rate last."""
+    """The cells, the largest error first and cells without a printable rate last; stretches of a scale in its order."""
 
 
 class Slice(NamedTuple):
@@ -158,6 +158,9 @@ def _pairs(group: str | None) -> dict[str, str]:
 
 def _facet(name: str, cells: Mapping[str, Mapping[str, Measure]]) -> Facet:
     rows = [Row(label, pair.get(_OVER), pair.get(_UNDER)) for label, pair in cells.items()]
+    if all(label.partition(" ")[0].isdigit() for label in cells):
+        # cells that are stretches of a scale (lengths, say) are read along the scale
+        return Facet(name, tuple(sorted(rows, key=lambda row: int(row.label.partition(" ")[0]))))
     return Facet(name, tuple(sorted(rows, key=lambda row: (-row.worst, row.label))))
 
 

@@ -43,10 +43,10 @@ def settings_rows(info: Mapping[str, Any], *, show_text: bool = False) -> Rows:
         rows.append(("Tasks", _text(", ".join(_strings(info["tasks"])))))
     for name, value in settings.items():
         # what the run resolved (a model's full name) says more than what was typed, and once is enough
-        if value is None or name == "model_args" or info.get(name):
+        if _is_unset(value) or name == "model_args" or info.get(name):
             continue
         # the user's own prompts stood in place of the built-in ones
-        if name == "suite" and settings.get("prompts"):
+        if name == "suite" and not info.get("suite"):
             continue
         if name in _OWN_TEXT and not show_text:
             rows.append((_label(name), f"set ({count(len(str(value)))} characters, masked)"))
@@ -60,8 +60,13 @@ def settings_rows(info: Mapping[str, Any], *, show_text: bool = False) -> Rows:
         "requests": "Requests made last",
         "received": "Replies received last",
         "replayed": "Replies from the journal",
+        "tokens_in": "Tokens read",
+        "tokens_out": "Tokens written",
     }
     rows += [(names.get(name, _label(name)), _number(counts[name])) for name in _first(counts, names)]
+    if info.get("cost") is not None:
+        rows.append(("Cost by the prices given", f"{info['cost']:,.4f}"))
+    rows += _judging(info.get("judging") or {})
     for label, key in (("Started", "created"), ("Finished", "finished")):
         if info.get(key):
             rows.append((label, _text(moment(info[key]))))
@@ -79,6 +84,37 @@ def version_rows(info: Mapping[str, Any]) -> Rows:
         rows.append(("Run layout", _text(info["schema_version"])))
     rows += [(_text(name), _text(version)) for name, version in (info.get("versions") or {}).items()]
     return tuple(rows)
+
+
+def _judging(judging: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What judges did, and what they cost."""
+    if not judging:
+        return []
+    rows = [
+        ("Judge", _text(judging.get("judge") or "not recorded")),
+        (
+            "Replies read by the judge",
+            f"{_number(judging.get('asked', 0))}: {_number(judging.get('changed', 0))} judged otherwise than by the "
+            f"ladder, {_number(judging.get('failed', 0))} without a verdict",
+        ),
+        (
+            "Tokens of the judge",
+            f"{_number(judging.get('tokens_in', 0))} in, {_number(judging.get('tokens_out', 0))} out",
+        ),
+    ]
+    if judging.get("cost") is not None:
+        rows.append(("Cost of the judge", f"{judging['cost']:,.4f}"))
+    for name, words in (("alpha", "Krippendorff's alpha of the panel"), ("unanimous", "Share judged alike by all")):
+        if found := judging.get(name):
+            rows.append((words, f"{found['value']:.3f}, 95% interval {found['low']:.3f} to {found['high']:.3f}"))
+    return rows
+
+
+def _is_unset(value: Any) -> bool:
+    """Whether a setting says nothing: switched off, empty, or a table of nothing but such."""
+    if isinstance(value, Mapping):
+        return all(_is_unset(own) for own in value.values())
+    return value is None or value is False or (isinstance(value, (str, list, tuple)) and not value)
 
 
 def _first(counts: Mapping[str, Any], names: Iterable[str]) -> list[str]:
@@ -111,7 +147,8 @@ def _without_secrets(name: Any, value: Any) -> Any:
     if value is not None and is_secret(str(name)):
         return "set (not shown)"
     if isinstance(value, Mapping):
-        return ", ".join(f"{inner}: {_without_secrets(inner, own)}" for inner, own in value.items()) or "none"
+        kept = {inner: own for inner, own in value.items() if not _is_unset(own)}
+        return ", ".join(f"{inner}: {_without_secrets(inner, own)}" for inner, own in kept.items()) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(_without_secrets("", own)) for own in value) or "none"
     if isinstance(value, str):

@@ -16,7 +16,7 @@ from demur.reports.numbers import MINIMUM_N, count, percent, printable
 from demur.reports.profile import Profile, excluded_total, join
 from demur.reports.text import visible
 
-__all__ = ["is_incomplete", "progress", "summary_sentences", "verdict_sentence", "wording"]
+__all__ = ["is_incomplete", "is_own", "progress", "summary_sentences", "verdict_sentence", "wording"]
 
 
 class Wording(NamedTuple):
@@ -34,7 +34,7 @@ class Wording(NamedTuple):
 
 def wording(info: Mapping[str, Any]) -> Wording:
     """Names of the two kinds of requests: the built-in prompts are about harm, a user's own need not be."""
-    if (info.get("settings") or {}).get("prompts"):
+    if is_own(info):
         return Wording(
             "requests that it should answer",
             "requests that it should decline",
@@ -42,6 +42,11 @@ def wording(info: Mapping[str, Any]) -> Wording:
             "request that it should decline",
         )
     return Wording("harmless requests", "harmful requests", "harmless request", "harmful request")
+
+
+def is_own(info: Mapping[str, Any]) -> bool:
+    """Whether the run asked the user's own prompts."""
+    return bool((info.get("settings") or {}).get("prompts")) and not info.get("prompt_set")
 
 
 def is_incomplete(info: Mapping[str, Any]) -> bool:
@@ -94,7 +99,7 @@ def verdict_sentence(info: Mapping[str, Any], measures: Sequence[Measure]) -> st
 
 
 def summary_sentences(info: Mapping[str, Any], measures: Sequence[Measure]) -> list[str]:
-    """Three to five sentences that a product owner understands.
+    """Three to six sentences that a product owner understands.
 
     Args:
         info: The run, as `run.json` holds it.
@@ -102,7 +107,8 @@ def summary_sentences(info: Mapping[str, Any], measures: Sequence[Measure]) -> l
 
     Returns:
         In this order: that the run is unfinished (if so), how often it turns down what it should answer, how often it
-        answers what it should decline, where each happens most (if known), and what could not be judged.
+        answers what it should decline, where each happens most (if known), how often it is right on harmless tasks (if
+        asked), and what could not be judged.
     """
     profiles = join(measures)
     over, under = _overall(measures)
@@ -123,8 +129,20 @@ def summary_sentences(info: Mapping[str, Any], measures: Sequence[Measure]) -> l
     sentences.append(_direction(under, "answered", names.decline, names.decline_one))
     if profiles and (where := _where(profiles[0], names)):
         sentences.append(where)
+    if (useful := _usefulness(profiles)) is not None:
+        sentences.append(useful)
     sentences.append(_unjudged(info, over, under))
     return sentences
+
+
+def _usefulness(profiles: Sequence[Profile]) -> str | None:
+    """Whether it answers harmless tasks rightly, so that a broken model is not taken for a cautious one."""
+    for profile in profiles:
+        for measure in profile.others:
+            if measure.name == "correct" and measure.group is None and printable(measure):
+                between = f" (between {_outwards(measure.low, up=False)} and {_outwards(measure.high, up=True)})"
+                return f"Of 100 short harmless tasks it did {_about(_value(measure))} right{between}."
+    return None
 
 
 def _overall(measures: Sequence[Measure]) -> tuple[Measure | None, Measure | None]:

@@ -40,6 +40,8 @@ class RunInfo(BaseModel):
     """What was handed to the provider."""
     suite: str | None = None
     """`quick`, `core` or `full`, when a suite was run."""
+    prompt_set: str | None = None
+    """The built-in set that was asked; None where the prompts were the user's own."""
     tasks: list[str]
     """The tasks, as Inspect names them."""
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -53,7 +55,11 @@ class RunInfo(BaseModel):
     status: Literal["started", "incomplete", "complete"] = "started"
     """`started` while it runs or after a kill, `incomplete` after a failure that resuming can mend."""
     counts: dict[str, int] = Field(default_factory=dict)
-    """`expected`, `samples`, `errors`, `requests` made now, `replayed` from the journal."""
+    """`expected`, `samples`, `errors`, `requests` made now, `replayed` from the journal, `tokens_in`, `tokens_out`."""
+    cost: float | None = None
+    """What the replies cost by the prices that were given, earlier ones of a resumed run included."""
+    judging: dict[str, Any] | None = None
+    """What judges were asked, how often they failed or changed the ladder's kind, their agreement, and their cost."""
     timings: dict[str, float] = Field(default_factory=dict)
     """Wall time in seconds, by part."""
     prompts_sha256: str | None = None

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["SAMPLE_COLUMNS", "read_samples", "write_samples"]
 
+# Columns that tables of the first release lack; they are read as null there.
+_LATER: Mapping[str, str] = {
+    "provider_refusal": "Boolean",  # the provider's own flag; null where it says nothing
+    "stance": "String",  # what the reasoning concludes: decline, comply or open
+    "correct": "Boolean",  # of tasks with a known answer
+    "ladder_kind": "String",  # what the offline ladder said, where a judge was asked
+    "judge": "String",  # the judge's label, or why it failed
+}
+
 SAMPLE_COLUMNS: Mapping[str, str] = {
     "task": "String",
     "id": "String",
@@ -36,6 +45,7 @@ SAMPLE_COLUMNS: Mapping[str, str] = {
     # beyond the contract's columns: why a sample failed, and what else its prompt carried, as JSON
     "error": "String",
     "meta": "String",
+    **_LATER,
 }
 """Column names and their polars types, in order."""
 
@@ -68,6 +78,10 @@ def read_samples(path: Path) -> polars.DataFrame:
         frame = polars.read_parquet(path, glob=False)
     except (polars.exceptions.PolarsError, OSError) as error:
         raise RunError(f"{path} cannot be read as a table of samples: {error}") from error
-    if missing := [name for name in SAMPLE_COLUMNS if name not in frame.columns]:
+    if missing := [name for name in SAMPLE_COLUMNS if name not in frame.columns and name not in _LATER]:
         raise RunError(f"{path} lacks the columns {missing}")
-    return frame
+    return frame.with_columns(
+        polars.lit(None, dtype=getattr(polars, kind)).alias(name)
+        for name, kind in _LATER.items()
+        if name not in frame.columns
+    )

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from demur.stats.intervals import Interval as Interval
     from demur.stats.intervals import clopper_pearson as clopper_pearson
     from demur.stats.intervals import wilson as wilson
+    from demur.stats.judging import JudgeQuality as JudgeQuality
+    from demur.stats.judging import corrected_profile as corrected_profile
+    from demur.stats.judging import judge_quality as judge_quality
     from demur.stats.measures import corrected as corrected
     from demur.stats.measures import rate as rate
     from demur.stats.multiplicity import holm as holm
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Bin": "calibration",
     "Interval": "intervals",
+    "JudgeQuality": "judging",
     "PairedTest": "paired",
     "ProportionTest": "proportions",
     "auroc": "ranking",
@@ -49,8 +53,10 @@ _PUBLIC = {
     "cohen_kappa": "agreement",
     "compare_balanced_accuracy": "detection",
     "corrected": "measures",
+    "corrected_profile": "judging",
     "ece": "calibration",
     "holm": "multiplicity",
+    "judge_quality": "judging",
     "krippendorff_alpha": "agreement",
     "mcnemar": "paired",
     "paired_permutation": "paired",

@@ -9,89 +9,50 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 import demur
-from demur.errors import DemurError, IncompleteError, InputError, MissingExtraError, ModelError, RunError
+from demur.atomic import write_text
+from demur.errors import IncompleteError, InputError, ModelError, RunError
 from demur.phantom import is_phantom
-from demur.records import Measure, find_mapping
-from demur.reports.settings import is_secret
+from demur.records import Measure
 from demur.runs import RunDirectory, RunInfo
-from demur.stats.profile import refusal_profile as measure_profile
-from demur.studies.collect import has_failed, sample_rows, with_facets
+from demur.studies.collect import has_failed, sample_rows
+from demur.studies.correction import correct, judge_labelled
+from demur.studies.planning import Plan, is_own, languages, make_judges, make_plan, make_tasks, prompt_set, settle
+from demur.studies.reading import read_measures
+from demur.studies.settings import AuditSettings, as_toml, check_settings
 
 if TYPE_CHECKING:
     import polars
-    from inspect_ai import Task
     from inspect_ai.log import EvalLog
-    from inspect_ai.model import Model
 
+    from demur.inspect_ext.budget import Budget
     from demur.inspect_ext.journaling import Recorder
+    from demur.inspect_ext.judgements import AnyJudge
+    from demur.studies.estimate import Estimate
 
-__all__ = ["AuditRun", "AuditSettings", "audit", "resume_audit"]
-
-Suite = Literal["quick", "core", "full"]
+__all__ = ["AuditRun", "AuditSettings", "audit", "forecast_audit", "resume_audit"]
 
 PHANTOM_NOTE = (
     "The phantom is a calibration object: its refusals were planted so that instruments can be checked against a known "
     "truth (demur phantom card). These figures say nothing about any real model."
 )
 BORROWED_PROMPTS_NOTE = (
-    "The built-in sentences are those of the phantom's small grammar: plain, short, English. They show whether a model "
-    "refuses by trigger word; they are no substitute for prompts from the model's own use."
+    "The sentences are those of the phantom's small grammar: plain, short, English. They show whether a model refuses "
+    "by trigger word; they are no substitute for prompts from the model's own use."
+)
+LANGUAGES_NOTE = (
+    "Prompts in other languages than English are translations that no native speaker has validated: a difference "
+    "between languages may be the translation's."
 )
 
 # The audit ends when as many requests in a row fail as twenty samples make; all that was received is in the journal.
 _SAMPLES_OF_PATIENCE = 20
-
-# Twice the batch size of the local provider.
-_LOCAL_CONNECTIONS = 64
-
-
-class AuditSettings(BaseModel):
-    """What an audit asks, of whom, and how. The run directory stores it, and resuming reads it back."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str = "phantom"
-    """`phantom`, a path, a hub id, or an Inspect model string."""
-    suite: Suite = "quick"
-    """Which share of the built-in prompts."""
-    tasks: tuple[str, ...] = ("refusal_profile",)
-    """Tasks of demur, by name."""
-    prompts: Path | None = None
-    """A file of the user's own prompts, in place of the built-in ones."""
-    system: str | None = None
-    """A system prompt for every conversation."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most so many samples a task."""
-    epochs: int = Field(default=1, ge=1)
-    """How often each prompt is asked."""
-    temperature: float | None = Field(default=None, ge=0.0)
-    """Sampling temperature; None leaves it to the model's own default."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Longest answer in tokens; None is the task's default."""
-    seed: int = 0
-    """Reaches the choice of prompts, local sampling, and the bootstrap."""
-    mapping: str = "any"
-    """Which kinds of response count as declined."""
-    max_connections: int | None = Field(default=None, ge=1)
-    """Requests under way at once; None is the provider's default."""
-    max_retries: int = Field(default=5, ge=0)
-    """Retries of one request after a failure that may pass (429, 5xx, time-outs)."""
-    timeout: int = Field(default=300, ge=1)
-    """Seconds that one attempt of a request may take."""
-    model_args: dict[str, Any] = Field(default_factory=dict)
-    """Handed to the provider (`device`, `dtype`, `stream`, ...)."""
-    show_text: bool = False
-    """Whether the page shows what is masked by default."""
 
 
 @dataclass(frozen=True)
@@ -172,36 +133,25 @@ def audit(
         ModelError: The model cannot be loaded or reached, and nothing was received.
         IncompleteError: The audit stopped before its end; `resume_audit` goes on with it.
     """
-    try:
-        chosen = AuditSettings(model=model, **settings)
-    except ValidationError as error:
-        raise InputError(_explain(error)) from None
-    find_mapping(chosen.mapping)
-    if secret := [name for name in chosen.model_args if is_secret(name)]:
-        raise InputError(
-            f"the model argument {secret[0]} would be written to the run directory in clear; set the provider's "
-            "environment variable instead (OPENAI_API_KEY, or SERVICE_API_KEY for openai-api/SERVICE/NAME)"
-        )
-    # resuming may happen in another working directory
-    if chosen.prompts is not None:
-        chosen = chosen.model_copy(update={"prompts": chosen.prompts.resolve()})
-    if not is_phantom(chosen.model) and Path(chosen.model).expanduser().exists():
-        chosen = chosen.model_copy(update={"model": str(Path(chosen.model).expanduser().resolve())})
-    plan = _plan(chosen)
+    chosen = settle(check_settings({"model": model, **settings}))
+    plan = make_plan(chosen)
     info = RunInfo(
         demur_version=demur.__version__,
         model=str(plan.model),
         model_args=chosen.model_args,
-        suite=None if chosen.prompts else chosen.suite,
-        tasks=[_task_name(task) for task in chosen.tasks],
+        suite=None if is_own(chosen) else chosen.suite,
+        prompt_set=prompt_set(chosen),
+        tasks=[f"demur/{task}" for task in chosen.tasks],
         settings=chosen.model_dump(mode="json"),
         versions=_versions(),
-        note=_note(str(plan.model), chosen),
-        prompts_sha256=_digest(chosen.prompts),
+        note=_note(chosen),
+        prompts_sha256=_digest(chosen),
     )
     path = Path(out) if out is not None else _default_path(chosen.model)
     directory = RunDirectory.create(path, info)
     try:
+        # the same settings again, for another model or another day
+        write_text(directory.path / "config.toml", as_toml(chosen))
         return _run(directory, plan, progress)
     except ModelError:
         # nothing was received, so nothing is worth resuming: the same command can simply be given again
@@ -209,10 +159,28 @@ def audit(
         raise
 
 
-def resume_audit(out: str | Path, *, progress: Progress | None = None) -> AuditRun:
+def forecast_audit(model: str = "phantom", **settings: Any) -> Estimate:
+    """What `audit` with the same arguments would ask and cost at most; nothing is asked and nothing written.
+
+    Raises:
+        InputError: As `audit`.
+        MissingExtraError: As `audit`.
+        ModelError: The provider cannot be set up.
+    """
+    from demur.studies.estimate import estimate
+
+    return estimate(make_plan(settle(check_settings({"model": model, **settings}))))
+
+
+def resume_audit(out: str | Path, *, budget: Budget | None = None, progress: Progress | None = None) -> AuditRun:
     """Goes on with the audit in `out`: nothing that was received is asked for again.
 
     A run that is complete is returned as it is.
+
+    Args:
+        out: The run directory.
+        budget: A new budget, in the place of the one that the run began with.
+        progress: Called after every response.
 
     Raises:
         RunError: There is no run in `out`, or another process is writing to it.
@@ -225,78 +193,105 @@ def resume_audit(out: str | Path, *, progress: Progress | None = None) -> AuditR
             run.report()
         return run
     try:
-        settings = AuditSettings.model_validate(directory.info.settings)
-    except ValidationError as error:
+        settings = check_settings(directory.info.settings | ({"budget": budget} if budget is not None else {}))
+    except InputError as error:
         raise RunError(f"{directory.path}/run.json holds settings that this demur does not know: {error}") from error
-    if _digest(settings.prompts) != directory.info.prompts_sha256:
+    if _digest(settings) != directory.info.prompts_sha256:
         raise RunError(
             f"{settings.prompts} has changed since the run began, so its answers would no longer fit; restore the "
             "file, or begin a new run with another --out"
         )
-    return _run(directory, _plan(settings), progress)
+    directory.info.settings = settings.model_dump(mode="json")
+    return _run(directory, make_plan(settings), progress)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What an audit needs before anything is asked or written."""
-
-    settings: AuditSettings
-    model: Model
-    tasks: list[Task]
-    expected: int
-
-
-def _plan(settings: AuditSettings) -> _Plan:
-    """Checks whatever can be checked without asking the model anything."""
-    try:
-        import inspect_ai  # noqa: F401 - is it there?
-    except ImportError as error:
-        raise MissingExtraError("demur audit", "inspect", error.name or "inspect_ai") from error
-    from demur.inspect_ext.naming import inspect_name
-    from demur.registry import check_extension
-
-    check_extension()
-    tasks = _tasks(settings)
-    sizes = [min(len(task.dataset), settings.limit or len(task.dataset)) for task in tasks]
-    model = _model(inspect_name(settings.model), settings)
-    return _Plan(settings, model, tasks, expected=sum(sizes) * settings.epochs)
-
-
-def _run(directory: RunDirectory, plan: _Plan, progress: Progress | None) -> AuditRun:
+def _run(directory: RunDirectory, plan: Plan, progress: Progress | None) -> AuditRun:
+    from demur.inspect_ext.budget import Spending
     from demur.inspect_ext.journaling import Recorder, record
 
     started = time.monotonic()
     with directory.journal() as journal:
         patience = _SAMPLES_OF_PATIENCE * (plan.settings.max_retries + 1)
-        recorder = Recorder(journal, patience=patience)
+        recorder = Recorder(
+            journal,
+            patience=patience,
+            budget=plan.settings.budget,
+            spent=Spending(prices=plan.settings.prices),
+        )
+        judge = make_judges(plan.settings, recorder)
+        if judge is not None:
+            plan = replace(plan, tasks=make_tasks(plan.settings, judge))
         record(plan.model, recorder)
         if progress is not None:
-            recorder.on_response = lambda replayed: progress(recorder.answered, plan.expected, replayed)
+            recorder.on_response = _Follower(str(plan.model), plan.expected, progress)
         try:
             logs = _evaluate(plan, directory)
             if recorder.fatal is not None and not journal.recorded:
                 raise ModelError(str(recorder.fatal)) from recorder.fatal
-            return _finish(directory, plan, logs, recorder, time.monotonic() - started)
+            return _finish(directory, plan, judge, logs, recorder, time.monotonic() - started)
         except (KeyboardInterrupt, OSError, RunError) as error:
             # what was received is in the journal, and that is all that resuming needs
             _mark(directory, "incomplete", recorder, time.monotonic() - started)
             raise _incomplete(directory, recorder, _cause(error)) from error
 
 
-def _finish(directory: RunDirectory, plan: _Plan, logs: list[EvalLog], recorder: Recorder, seconds: float) -> AuditRun:
+def _judging(judge: AnyJudge, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the judges did and what they cost, for `run.json` and the page."""
+    from demur.inspect_ext.panels import Panel
+
+    said = [row for row in rows if row.get("judge") is not None]
+    found: dict[str, Any] = {
+        "judge": judge.name,
+        "asked": len(said),
+        "failed": sum(str(row["judge"]).startswith("failed: ") for row in said),
+        "changed": sum(row["ladder_kind"] != row["kind"] for row in said),
+        **judge.spent.as_row(),
+    }
+    if isinstance(judge, Panel):
+        agreed = judge.agreement()
+        found["alpha"] = agreed.alpha._asdict() if agreed.alpha else None
+        found["unanimous"] = agreed.unanimous._asdict() if agreed.unanimous else None
+    return found
+
+
+class _Follower:
+    """Counts the replies of the model that is audited, and none of its judges."""
+
+    def __init__(self, model: str, expected: int, progress: Progress) -> None:
+        self._model, self._expected, self._progress = model, expected, progress
+        self._done = 0
+
+    def __call__(self, model: str, replayed: bool) -> None:
+        if model == self._model:
+            self._done += 1
+            self._progress(self._done, self._expected, replayed)
+
+
+def _finish(
+    directory: RunDirectory,
+    plan: Plan,
+    judge: AnyJudge | None,
+    logs: list[EvalLog],
+    recorder: Recorder,
+    seconds: float,
+) -> AuditRun:
     settings, expected = plan.settings, plan.expected
-    measures: list[Measure] = []
-    rows: list[dict[str, Any]] = []
-    failed = 0
-    for log in logs:
-        found = list(sample_rows(log, mapping=settings.mapping))
-        failed += sum(has_failed(sample) for sample in log.samples or [])
-        faceted, facets = with_facets(found)
-        task = log.eval.task.rpartition("/")[2]
-        measures += measure_profile(task, faceted, facets=facets, mapping=settings.mapping, seed=settings.seed)
-        rows += found
+    rows = [row for log in logs for row in sample_rows(log, mapping=settings.mapping)]
+    failed = sum(has_failed(sample) for log in logs for sample in log.samples or [])
     complete = all(log.status == "success" for log in logs) and len(rows) == expected and not failed
     directory.info.counts = {"expected": expected, "samples": len(rows), "errors": failed}
+    measures = read_measures(rows, mapping=settings.mapping, seed=settings.seed)
+    if settings.labels is not None:
+        quality = judge_labelled(
+            settings.labels,
+            mapping=settings.mapping,
+            judge=judge,
+            judge_all=settings.judge_all,
+            seed=settings.seed,
+        )
+        measures += correct(measures, quality)
+    if judge is not None:
+        directory.info.judging = _judging(judge, rows)
     directory.write_measures(measures)
     directory.write_samples(rows)
     _note_end(directory.info, "complete" if complete else "incomplete", recorder, seconds)
@@ -323,77 +318,41 @@ def _note_end(info: RunInfo, status: Status, recorder: Recorder, seconds: float)
     info.status = status
     info.finished = datetime.now(UTC).isoformat(timespec="seconds")
     info.counts |= {"requests": recorder.requests, "received": recorder.received, "replayed": recorder.replayed}
+    spent = recorder.spent
+    info.counts |= {"tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out}
+    if spent.prices:
+        info.cost = round(spent.money, 6)
     earlier = info.timings.get("earlier", 0.0) + info.timings.get("seconds", 0.0)
     info.timings = {"seconds": round(seconds, 3)} | ({"earlier": round(earlier, 3)} if earlier else {})
     info.versions = _versions()
 
 
-def _model(name: str, settings: AuditSettings) -> Model:
-    from inspect_ai._util.error import PrerequisiteError
-    from inspect_ai.model import GenerateConfig, get_model
-
-    local = name.startswith("demur/")
-    config = GenerateConfig(
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-        # a seed in every request would pin the sampling of servers that honour it, and be refused by others
-        seed=settings.seed if local else None,
-        # one batch that runs and one that waits keep a local model busy; Inspect's own default starts lower and climbs
-        max_connections=settings.max_connections or (_LOCAL_CONNECTIONS if local else None),
-        max_retries=settings.max_retries,
-        attempt_timeout=settings.timeout,
-    )
-    try:
-        # a model of our own: recording changes the object, so it must not be shared with other runs
-        return get_model(name, config=config, memoize=False, **settings.model_args)
-    except PrerequisiteError as error:
-        raise InputError(_plain(str(error.message))) from error
-    except DemurError:
-        raise
-    except Exception as error:
-        raise ModelError(f"the provider of {name} cannot be set up: {error}") from error
-
-
-def _tasks(settings: AuditSettings) -> list[Task]:
-    from demur.tasks import TASKS
-
-    built: list[Task] = []
-    for task in dict.fromkeys(settings.tasks):
-        name = task.removeprefix("demur/")
-        if name not in TASKS:
-            raise InputError(f"there is no task {task!r}; there are: {', '.join(sorted(TASKS))}")
-        make = getattr(import_module(TASKS[name]), name)
-        built.append(
-            make(
-                suite=settings.suite,
-                prompts=str(settings.prompts) if settings.prompts else None,
-                system=settings.system,
-                seed=settings.seed,
-                mapping=settings.mapping,
-            )
-        )
-    return built
-
-
-def _evaluate(plan: _Plan, directory: RunDirectory) -> list[EvalLog]:
+def _evaluate(plan: Plan, directory: RunDirectory) -> list[EvalLog]:
     import inspect_ai
     from inspect_ai.log import read_eval_log
 
+    from demur.inspect_ext.garbage import rare_collections
+
     _set_aside_logs(directory.logs)
-    logs = inspect_ai.eval(
-        plan.tasks,
-        model=plan.model,
-        log_dir=str(directory.logs),
-        log_format="eval",
-        log_realtime=False,
-        display="none",
-        limit=plan.settings.limit,
-        epochs=plan.settings.epochs,
-        # samples that fail are rows with a reason; the recorder gives up by itself when nothing works any more
-        fail_on_error=False,
-        # a refusal must come from the model that was asked, never from a stand-in
-        fallback_models=None,
-    )
+    with rare_collections():
+        logs = inspect_ai.eval(
+            list(plan.tasks.values()),
+            model=plan.model,
+            log_dir=str(directory.logs),
+            log_format="eval",
+            log_realtime=False,
+            display="none",
+            score_display=False,
+            limit=plan.settings.limit,
+            epochs=plan.settings.epochs,
+            # given here they win over the task's own; in the model's configuration they would not
+            temperature=plan.settings.temperature,
+            max_tokens=plan.settings.max_tokens,
+            # samples that fail are rows with a reason; the recorder gives up by itself when nothing works any more
+            fail_on_error=False,
+            # a refusal must come from the model that was asked, never from a stand-in
+            fallback_models=None,
+        )
     # after an interrupt Inspect returns nothing, but it has written what was answered by then
     return logs or [read_eval_log(str(path)) for path in sorted(directory.logs.glob("*.eval"))]
 
@@ -410,6 +369,7 @@ def _why_incomplete(logs: Sequence[EvalLog], failed: int, expected: int, recorde
     if not logs or any(log.status == "cancelled" for log in logs):
         return "interrupted"
     errors = [log.error.message for log in logs if log.error]
+    errors += [sample.error.message for log in logs for sample in log.samples or [] if sample.error]
     reason = recorder.commonest_failure or (errors or ["unknown"])[0].strip()
     return f"{failed} of {expected} samples failed, mostly with: {reason[:300]}"
 
@@ -430,15 +390,13 @@ def _cause(error: BaseException) -> str:
     return f"{getattr(error, 'strerror', None) or error}"
 
 
-def _digest(file: Path | None) -> str | None:
+def _digest(settings: AuditSettings) -> str | None:
+    if settings.prompts is None or not is_own(settings):
+        return None
     try:
-        return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+        return hashlib.sha256(Path(settings.prompts).read_bytes()).hexdigest()
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
-
-
-def _task_name(task: str) -> str:
-    return task if "/" in task else f"demur/{task}"
+        raise InputError(f"{settings.prompts} cannot be read: {error.strerror or error}") from error
 
 
 def _default_path(model: str) -> Path:
@@ -447,10 +405,15 @@ def _default_path(model: str) -> Path:
     return Path("demur-runs") / f"{slug[-60:]}-{stamp}"
 
 
-def _note(name: str, settings: AuditSettings) -> str | None:
-    if is_phantom(name.removeprefix("demur/")):
-        return PHANTOM_NOTE
-    return None if settings.prompts else BORROWED_PROMPTS_NOTE
+def _note(settings: AuditSettings) -> str | None:
+    notes = []
+    if is_phantom(settings.model):
+        notes.append(PHANTOM_NOTE)
+    elif prompt_set(settings) == "phantom":
+        notes.append(BORROWED_PROMPTS_NOTE)
+    if set(languages(settings)) - {"en"}:
+        notes.append(LANGUAGES_NOTE)
+    return " ".join(notes) or None
 
 
 def _versions() -> dict[str, str]:
@@ -461,13 +424,3 @@ def _installed() -> Iterator[tuple[str, str]]:
     for package in ("inspect-ai", "torch", "transformers", "numpy", "scipy", "openai"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             yield package, importlib.metadata.version(package)
-
-
-def _explain(error: ValidationError) -> str:
-    problems = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()]
-    return "settings that cannot be used: " + "; ".join(problems)
-
-
-def _plain(message: str) -> str:
-    """Rich markup of Inspect's messages as plain text."""
-    return re.sub(r"\[/?[a-z ]+\]", "", message).strip()

@@ -7,18 +7,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from demur.records import Kind, Prompt, Verdict, content_text
+from demur.responses.reasoning import conclude
 from demur.runs import SAMPLE_COLUMNS
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
 
-__all__ = ["has_failed", "sample_rows", "with_facets"]
+__all__ = ["LENGTH", "has_failed", "sample_rows", "with_facets"]
 
 # What is a column of its own, or belongs to the calibration of the phantom rather than to the prompt.
 _NOT_FACETS = {*SAMPLE_COLUMNS, "planted", "condition", "held_out"}
 
 # A facet with more values than this is an identifier, not a way to split a table.
 _MOST_VALUES = 12
+
+LENGTH = "prompt_length"
+"""The facet that says how long the last user message is."""
+
+# Upper ends in characters: a phrase, a sentence, two or three, a paragraph, a page.
+_LENGTHS = (40, 80, 160, 500, 2000)
 
 # A longer value is somebody's text, and texts of users' own prompts do not belong into the labels of a page.
 _LONGEST_VALUE = 40
@@ -65,7 +72,10 @@ def _row(task: str, sample: EvalSample, mapping: str) -> dict[str, Any]:
         "tokens_in": usage.input_tokens if usage else None,
         "tokens_out": usage.output_tokens if usage else None,
     }
-    for score in (sample.scores or {}).values():
+    scores = sample.scores or {}
+    if (right := scores.get("answered")) is not None:
+        row["correct"] = bool(right.as_float())
+    for score in scores.values():
         found = score.metadata or {}
         if "verdict" in found:
             response: Mapping[str, Any] = found["response"]
@@ -74,7 +84,13 @@ def _row(task: str, sample: EvalSample, mapping: str) -> dict[str, Any]:
                 "reasoning": response.get("reasoning"),
                 "ending": response["ending"],
                 "error": response.get("meta", {}).get("error"),
+                "provider_refusal": response.get("provider_refusal"),
+                "stance": conclude(response["reasoning"]).stance if response.get("reasoning") else None,
             }
+            if "judge" in found:
+                opinion = found["judge"]
+                columns["ladder_kind"] = found["ladder"]["kind"]
+                columns["judge"] = opinion["label"] or f"failed: {opinion['failure']}"
             return row | _verdict_columns(found["verdict"]) | columns
     return row | _unscored(mapping, "no verdict: scoring did not run")
 
@@ -105,9 +121,10 @@ def content_text_of(content: Any) -> str:
 def with_facets(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
     """Copies of `rows` with the keys of the prompts' metadata by which a table can be split, and those keys in order.
 
-    A key counts when its values are short texts and few, and when it is not the name of a column already.
+    A key counts when its values are short texts and few, and when it is not the name of a column already. The length of
+    the prompt, which no metadata say, is one more: `prompt_length`.
     """
-    metas = [json.loads(row["meta"]) for row in rows]
+    metas = [{**json.loads(row["meta"]), LENGTH: _length(row["prompt"] or "")} for row in rows]
     values: dict[str, set[str]] = {}
     for meta in metas:
         for key, value in meta.items():
@@ -121,3 +138,13 @@ def with_facets(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]]
     return [
         {**row, **{key: meta[key] for key in facets if key in meta}} for row, meta in zip(rows, metas, strict=True)
     ], facets
+
+
+def _length(text: str) -> str:
+    """How long a prompt is, as a label: `41 to 80 characters`."""
+    low = 0
+    for high in _LENGTHS:
+        if len(text) <= high:
+            return f"{low} to {high} characters"
+        low = high + 1
+    return f"{low} characters and more"

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any
 from demur.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from demur.tasks.refusal_profile import everyday as everyday
+    from demur.tasks.refusal_profile import limits_profile as limits_profile
     from demur.tasks.refusal_profile import refusal_profile as refusal_profile
+    from demur.tasks.usefulness import usefulness as usefulness
 
-TASKS = {"refusal_profile": "demur.tasks.refusal_profile"}
+TASKS = {
+    "refusal_profile": "demur.tasks.refusal_profile",
+    "limits_profile": "demur.tasks.refusal_profile",
+    "everyday": "demur.tasks.refusal_profile",
+    "usefulness": "demur.tasks.usefulness",
+}
 """The tasks by name, and the modules that define them."""
 
-__all__ = ["TASKS", "refusal_profile"]
+__all__ = ["TASKS", "everyday", "limits_profile", "refusal_profile", "usefulness"]
 
 
 def __getattr__(name: str) -> Any:
