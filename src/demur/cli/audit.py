@@ -395,7 +395,9 @@ def _tell_task(console: Console, run: AuditRun, profile: Profile) -> None:
     from demur.reports.text import visible
 
     title = "Refusal profile" if profile.task == "refusal_profile" else profile.task.replace("_", " ").capitalize()
-    table = Table(title=f"{title} of {escape(visible(run.info.model))}", title_justify="left")
+    # above the table and not its title, which would be broken to the width of a narrow one
+    console.print(f"[italic]{title} of {escape(visible(run.info.model))}[/italic]", soft_wrap=True, highlight=False)
+    table = Table()
     rows: list[tuple[str, list[Measure | None]]]
     if profile.declined is not None:
         heads = ["declined"]

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from demur.cli.audit import audit
 from demur.cli.classify import classify
 from demur.cli.doctor import doctor
+from demur.cli.forecast import app as forecast
 from demur.cli.phantom import app as phantom
 from demur.errors import DemurError, IncompleteError
 
@@ -74,6 +75,7 @@ app = typer.Typer(
 )
 app.command()(audit)
 app.command()(classify)
+app.add_typer(forecast, name="forecast")
 app.add_typer(phantom, name="phantom")
 app.command()(doctor)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from demur.prompts.core import demur_core as demur_core
+    from demur.prompts.forecast import Forecast as Forecast
 
-_PUBLIC = {"demur_core": "demur.prompts.core"}
+_PUBLIC = {"Forecast": "demur.prompts.forecast", "demur_core": "demur.prompts.core"}
 
-__all__ = ["demur_core"]
+__all__ = ["Forecast", "demur_core"]
 
 
 def __getattr__(name: str) -> Any:

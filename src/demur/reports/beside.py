@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from demur.records import Measure
+from demur.reports.numbers import printable
 from demur.reports.profile import Profile
 
 __all__ = ["Block", "blocks", "shown"]
@@ -105,6 +106,9 @@ def _usefulness(others: Sequence[Profile]) -> Iterable[tuple[str, Measure]]:
 
 def _by_group(profile: Profile, name: str) -> Iterable[tuple[str, Measure]]:
     found = [measure for measure in profile.others if measure.name == name]
+    if not any(printable(measure) for measure in found if measure.group is not None):
+        # a list of cells that are all too small says nothing
+        found = [measure for measure in found if measure.group is None]
     for measure in sorted(found, key=lambda one: (one.group is not None, one.value if one.value is not None else 2.0)):
         yield ("All pairs" if measure.group is None else measure.group.partition("=")[2]), measure
 
