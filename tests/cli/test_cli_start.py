@@ -77,7 +77,7 @@ def test_the_version_is_the_packages():
         (["audit", "phantom", "-M", "device"], "KEY=VALUE"),
         (["audit", "phantom", "--mapping", "nonsense"], "there are: any, full"),
         (["audit", "phantom", "--suite", "enormous"], "suite"),
-        (["audit", "phantom", "--task", "nonsense"], "there are: refusal_profile"),
+        (["audit", "phantom", "--task", "nonsense"], "there are: everyday, limits_profile, refusal_profile"),
         (["audit", "phantom", "--system", "/nowhere/system.txt"], "cannot be read"),
         (["classify", "/nowhere/rows.jsonl"], "nowhere"),
         (["doctor", "./nowhere"], "nowhere"),
