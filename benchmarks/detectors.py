@@ -11,6 +11,11 @@ A file of `--peer-lists` is one detector, a JSON object: `name`, `phrases`, `mat
 `regex`), and optionally `ignore_case`, `strip`, `squeeze` (drop asterisks, collapse white space), `straight_quotes`,
 `window` (characters read), `unless` (phrases that acquit), `unless_regex`, `empty_declines`. Rows are JSON lines with
 `prompt`, `response` and `label` (`refusal` or `compliance`; other labels are left out and counted).
+
+`--fit FILE...` adds scikit-learn's TF-IDF (word 1- to 3-grams) with logistic regression, fitted on those rows;
+`--accurate` adds our encoder. `--speed N` times every detector on N rows of 600 to 1,000
+characters, repeated as needed:
+CPU time of one core, the best of three passes, without reading files.
 """
 
 from __future__ import annotations
@@ -211,10 +216,14 @@ def resample(truth: NDArray[np.bool_], *answers: NDArray[np.bool_]) -> NDArray[n
     return np.asarray((parts[0] + parts[1]) / 2)
 
 
-def ours() -> tuple[str, Callable[[list[Row]], NDArray[np.bool_]]]:
+Batch = Callable[[list[Row]], NDArray[np.bool_]]
+
+
+def ours(tier: str = "fast") -> Batch:
+    """Our detector."""
     from demur.responses import Ladder
 
-    ladder = Ladder()
+    ladder = Ladder(tier=tier)  # type: ignore[arg-type]
     ladder.judge("warm up", "Here is a reply.")
 
     def run(rows: list[Row]) -> NDArray[np.bool_]:
@@ -222,7 +231,53 @@ def ours() -> tuple[str, Callable[[list[Row]], NDArray[np.bool_]]]:
         # an empty reply is not judged by us; in a two-class table it did not comply
         return np.array([v.declined("any") is not False for v in verdicts])
 
-    return "demur", run
+    return run
+
+
+def fitted(paths: list[Path]) -> Batch:
+    """The usual baseline: TF-IDF and logistic regression."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    rows = [row for path in paths for row in load(path)[0]]
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 3)), LogisticRegression(C=10, max_iter=10_000))
+    model.fit([row.response for row in rows], [row.declined for row in rows])
+    return lambda some: np.asarray(model.predict([row.response for row in some]), dtype=bool)
+
+
+def one_by_one(declines: Detector) -> Batch:
+    """A detector of single texts, run over many."""
+    return lambda rows: np.array([declines(row.response) for row in rows])
+
+
+def speed(rows: list[Row], count: int, detectors: dict[str, Batch]) -> None:
+    """Rows a second of every detector, on the same rows."""
+    chosen = [row for row in rows if 600 <= len(row.response) <= 1_000]
+    chosen = (chosen * (count // len(chosen) + 1))[:count]
+    mean = sum(len(row.response) for row in chosen) / len(chosen)
+    print(f"## Speed: {len(chosen)} rows of {mean:.0f} characters on average, CPU time of one core\n")
+    print("| detector | rows/s |\n|---|--:|")
+    found = {}
+    for name, run in detectors.items():
+        some = chosen if name != "demur accurate" else chosen[: max(count // 50, 1)]
+        run(some[:100])
+        times = []
+        for _ in range(3):
+            start = time.process_time()
+            run(some)
+            times.append(time.process_time() - start)
+        found[name] = len(some) / min(times)
+    without = [Row("", row.response, row.declined) for row in chosen]
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        detectors["demur"](without)
+        times.append(time.process_time() - start)
+    found["demur, without prompts"] = len(chosen) / min(times)
+    for name, rate in sorted(found.items(), key=lambda pair: -pair[1]):
+        print(f"| {name} | {rate:,.0f} |")
+    print()
 
 
 def main() -> int:
@@ -230,47 +285,50 @@ def main() -> int:
     parser.add_argument("rows", nargs="+", type=Path)
     parser.add_argument("--packages", type=Path, help="folder of downloaded wheels and npm tarballs")
     parser.add_argument("--peer-lists", type=Path, help="folder of list files (*.json)")
+    parser.add_argument("--fit", nargs="+", type=Path, help="rows that fit TF-IDF and logistic regression")
+    parser.add_argument("--accurate", action="store_true", help="run our encoder, too")
+    parser.add_argument("--speed", type=int, default=0, metavar="N", help="time everything on N rows")
     args = parser.parse_args()
     specs = list(package_specs(args.packages)) if args.packages else []
     if args.peer_lists:
         specs += [json.loads(p.read_text("utf-8")) for p in sorted(args.peer_lists.glob("*.json"))]
-    peers = {spec["name"]: detector(spec) for spec in specs}
-    print(f"peers run ({len(peers)}): {', '.join(peers) or 'none; give --packages or --peer-lists'}\n")
-    name, run = ours()
-    parts: list[tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]], dict[str, float]]] = []
+    detectors: dict[str, Batch] = {"demur": ours()}
+    if args.accurate:
+        detectors["demur accurate"] = ours("accurate")
+    if args.fit:
+        detectors["TF-IDF + logistic regression"] = fitted(args.fit)
+    detectors |= {spec["name"]: one_by_one(detector(spec)) for spec in specs}
+    print(f"detectors run ({len(detectors)}): {', '.join(detectors)}\n")
+    parts: list[tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]]]] = []
+    everything_read: list[Row] = []
     for path in args.rows:
         rows, other = load(path)
+        everything_read += rows
         truth = np.array([r.declined for r in rows])
-        start = time.perf_counter()
-        said = {name: run(rows)}
-        spent = {name: time.perf_counter() - start}
-        for peer, declines in peers.items():
-            start = time.perf_counter()
-            said[peer] = np.array([declines(r.response) for r in rows])
-            spent[peer] = time.perf_counter() - start
-        parts.append((truth, said, spent))
+        parts.append((truth, {name: run(rows) for name, run in detectors.items()}))
         tell(f"{path.name} ({other} rows of other labels left out)", *parts[-1])
+    if args.speed:
+        speed(everything_read, args.speed, detectors)
     if len(parts) > 1:
-        everything = {key: np.concatenate([said[key] for _, said, _ in parts]) for key in parts[0][1]}
-        spent = {key: sum(times[key] for _, _, times in parts) for key in everything}
-        tell("all files together", np.concatenate([truth for truth, _, _ in parts]), everything, spent)
+        everything = {key: np.concatenate([said[key] for _, said in parts]) for key in parts[0][1]}
+        tell("all files together", np.concatenate([truth for truth, _ in parts]), everything)
     return 0
 
 
-def tell(title: str, truth: NDArray[np.bool_], said: dict[str, NDArray[np.bool_]], spent: dict[str, float]) -> None:
+def tell(title: str, truth: NDArray[np.bool_], said: dict[str, NDArray[np.bool_]]) -> None:
     """Prints one table; the first detector is ours."""
     name = next(iter(said))
     print(f"## {title}: n={len(truth)}, {truth.sum()} refusals, {(~truth).sum()} compliances\n")
     if truth.all() or not truth.any():
-        print("| detector | FPR | FNR | rows/s ratio |\n|---|--:|--:|--:|")
+        print("| detector | FPR | FNR |\n|---|--:|--:|")
         for key, answer in said.items():
             _, fpr, fnr = balanced(truth, answer)
-            print(f"| {key} | {fpr:.3f} | {fnr:.3f} | {spent[name] / spent[key]:.2f} |")
+            print(f"| {key} | {fpr:.3f} | {fnr:.3f} |")
         print()
         return
     boot = resample(truth, *said.values())
-    print("| detector | balanced accuracy | 95% interval | FPR | FNR | demur minus it | 95% interval | rows/s ratio |")
-    print("|---|--:|---|--:|--:|--:|---|--:|")
+    print("| detector | balanced accuracy | 95% interval | FPR | FNR | demur minus it | 95% interval |")
+    print("|---|--:|---|--:|--:|--:|---|")
     columns = {key: i for i, key in enumerate(said)}
     for key in sorted(said, key=lambda k: -balanced(truth, said[k])[0]):
         acc, fpr, fnr = balanced(truth, said[key])
@@ -278,11 +336,8 @@ def tell(title: str, truth: NDArray[np.bool_], said: dict[str, NDArray[np.bool_]
         gap = np.quantile(boot[:, 0] - boot[:, columns[key]], [0.025, 0.975])
         delta = balanced(truth, said[name])[0] - acc
         paired = " | " if key == name else f"{delta:+.3f} | [{gap[0]:+.3f}, {gap[1]:+.3f}]"
-        print(
-            f"| {key} | {acc:.3f} | [{low:.3f}, {high:.3f}] | {fpr:.3f} | {fnr:.3f} | {paired} "
-            f"| {spent[name] / spent[key]:.2f} |"
-        )
-    print(f"\ndemur: {len(truth) / spent[name]:.0f} rows/s here; a ratio is the peer's speed over demur's.\n")
+        print(f"| {key} | {acc:.3f} | [{low:.3f}, {high:.3f}] | {fpr:.3f} | {fnr:.3f} | {paired} |")
+    print()
 
 
 if __name__ == "__main__":

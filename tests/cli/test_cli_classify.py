@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,6 +15,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
+from demur.errors import IncompleteError, InputError
+from demur.rows import RowReader
+from demur.studies.classify import classify_files
 
 VERDICT = {"kind", "reason", "declined", "mapping", "onset", "probability", "decided_by"}
 REFUSAL = "I'm sorry, but I can't help you with opening that window."
@@ -63,15 +68,15 @@ def test_rows_come_back_in_order_with_every_field_and_a_verdict(tmp_path):
 
 
 def test_summary_as_json_is_alone_on_stdout_and_counts_right(tmp_path):
-    done = _run(_save(tmp_path / "in.jsonl", _rows(30)), "-o", tmp_path / "out.jsonl", "--json")
+    done = _run(_save(tmp_path / "in.jsonl", _rows(90)), "-o", tmp_path / "out.jsonl", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    assert summary["rows"] == 30
-    assert summary["declined"]["count"] == 10
+    assert summary["rows"] == 90
+    assert summary["declined"]["count"] == 30
     assert summary["declined"]["low"] < 1 / 3 < summary["declined"]["high"]
     agreement = summary["agreement"]
     assert (agreement["n"], agreement["accuracy"]["value"], agreement["balanced_accuracy"], agreement["kappa"]) == (
-        30,
+        90,
         1.0,
         1.0,
         1.0,
@@ -80,10 +85,14 @@ def test_summary_as_json_is_alone_on_stdout_and_counts_right(tmp_path):
 
 
 def test_summary_for_people_goes_to_stderr(tmp_path):
-    done = _run(_save(tmp_path / "in.jsonl", _rows(9)), "--summary")
-    assert len(done.stdout.splitlines()) == 9
+    done = _run(_save(tmp_path / "in.jsonl", _rows(90)), "--summary")
+    assert len(done.stdout.splitlines()) == 90
     assert "declined (mapping any)" in done.stderr
-    assert "kappa" in done.stderr
+    assert "kappa 1.000" in done.stderr
+    few = _run(_save(tmp_path / "few.jsonl", _rows(9)), "--summary")
+    assert "too few (9)" in few.stderr
+    assert "accuracy too few (9)" in few.stderr
+    assert "kappa" not in few.stderr
 
 
 def test_unjudged_rows_are_no_part_of_a_rate(tmp_path):
@@ -183,11 +192,20 @@ def test_stdin_and_globs(tmp_path):
     assert json.loads(done.stdout)["verdict"]["declined"] is True
 
 
-def test_several_processes_give_the_same_rows(tmp_path):
-    path = _save(tmp_path / "in.jsonl", _rows(1_300))
-    assert _run(path, "-o", tmp_path / "one.jsonl", "--workers", 1).returncode == 0
-    assert _run(path, "-o", tmp_path / "two.jsonl", "--workers", 2).returncode == 0
-    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv.gz", "out.parquet"])
+def test_several_processes_give_the_same_rows(tmp_path, monkeypatch, name):
+    rows = _rows(900)
+    rows[500] = {"id": 500}
+    path = str(_save(tmp_path / "in.jsonl", rows))
+    for size in ("PIECE", "PARQUET_PIECE"):
+        monkeypatch.setattr(f"demur.studies.classify.{size}", 2**13)
+    outs = [str(tmp_path / f"{workers}{name}") for workers in (1, 2)]
+    counts = [classify_files([path], out, workers=workers) for workers, out in zip((1, 2), outs, strict=True)]
+    assert counts[0] == counts[1]
+    assert (counts[0].rows, counts[0].rejected) == (900, 1)
+    one, two = ([row.fields for row in RowReader(out)] for out in outs)
+    assert one == two
+    assert [int(row["id"]) for row in one] == [i for i in range(900) if i != 500]
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.jsonl.gz", "out.parquet"])
@@ -218,8 +236,6 @@ def test_a_killed_run_is_finished_without_duplicates_or_losses(tmp_path, name):
     done = _run(pipe, "-o", out, "--resume", "--json")
     assert done.returncode == 4, done.stderr
     assert json.loads(done.stdout)["rows"] == len(rows)
-    from demur.rows import RowReader
-
     ids = [int(row.fields["id"]) for row in RowReader(str(out))]
     assert ids == [i for i in range(len(rows)) if i != 700]
     assert [row["line"] for row in _load(f"{out}.rejected.jsonl")] == [701]
@@ -241,7 +257,7 @@ def test_ctrl_c_keeps_what_is_done_and_exits_3(tmp_path):
         _, message = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "--resume" in message
-    assert len(_load(out)) == json.loads(note.read_text())["counts"]["rows"] == 512
+    assert len(_load(out)) == json.loads(note.read_text())["counts"]["rows"] == 600
 
 
 def test_resume_refuses_other_settings(tmp_path):
@@ -288,13 +304,9 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path):
     assert message == b""
 
 
-def test_a_killed_worker_process_exits_3_and_can_be_resumed(tmp_path):
-    import multiprocessing
-
-    from demur.errors import IncompleteError
-    from demur.studies.classify import classify_files
-
-    source, out = str(_save(tmp_path / "in.jsonl", _rows(10_000))), str(tmp_path / "out.jsonl")
+def test_a_killed_worker_process_exits_3_and_can_be_resumed(tmp_path, monkeypatch):
+    monkeypatch.setattr("demur.studies.classify.PIECE", 2**13)
+    source, out = str(_save(tmp_path / "in.jsonl", _rows(3_000))), str(tmp_path / "out.jsonl")
 
     def kill(_progress):
         for child in multiprocessing.active_children():
@@ -302,15 +314,12 @@ def test_a_killed_worker_process_exits_3_and_can_be_resumed(tmp_path):
 
     with pytest.raises(IncompleteError, match=r"worker process was killed.*--resume"):
         classify_files([source], out, workers=2, on_progress=kill)
-    assert classify_files([source], out, workers=1, resume=True).rows == 10_000
-    assert [row["id"] for row in _load(out)] == list(range(10_000))
+    assert classify_files([source], out, workers=1, resume=True).rows == 3_000
+    assert [row["id"] for row in _load(out)] == list(range(3_000))
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
 def test_a_failure_in_the_first_batch_can_be_resumed(tmp_path, name):
-    from demur.errors import IncompleteError
-    from demur.studies.classify import classify_files
-
     # the output of an earlier run is there, and lies in the folder that the glob covers
     source, out = _save(tmp_path / "in.jsonl", _rows(700)), str(tmp_path / name)
     inputs = [str(tmp_path / "*")]
@@ -320,7 +329,7 @@ def test_a_failure_in_the_first_batch_can_be_resumed(tmp_path, name):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("demur.studies.classify.judge_rows", lambda *_: interrupt(None))
+        patch.setattr("demur.studies.classify.judge_piece", lambda *_: interrupt(None))
         with pytest.raises(IncompleteError, match="--resume"):
             classify_files(inputs, out, force=True)
     with pytest.raises(IncompleteError):
@@ -351,9 +360,6 @@ def test_a_kill_before_the_parts_are_removed_leaves_a_run_that_can_be_resumed(tm
 
 
 def test_fields_that_do_not_fit_leave_no_output_behind(tmp_path):
-    from demur.errors import InputError
-    from demur.studies.classify import classify_files
-
     source = str(_save(tmp_path / "in.jsonl", _rows(3)))
     for name in ("out.jsonl", "out.parquet"):
         for options in ({"response_field": "none"}, {"label_field": "gold"}):
@@ -363,8 +369,6 @@ def test_fields_that_do_not_fit_leave_no_output_behind(tmp_path):
 
 
 def test_an_odd_first_row_is_set_aside_alone(tmp_path):
-    from demur.studies.classify import classify_files
-
     source = _save(tmp_path / "in.jsonl", [{"note": "collected in May"}, *_rows(3)])
     count = classify_files([str(source)], str(tmp_path / "out.jsonl"))
     assert (count.rows, count.rejected) == (4, 1)
@@ -374,13 +378,10 @@ def test_an_odd_first_row_is_set_aside_alone(tmp_path):
 
 
 def test_a_second_file_without_the_fields_keeps_what_the_first_gave(tmp_path):
-    from demur.errors import InputError
-    from demur.studies.classify import classify_files
-
     good, bad = _save(tmp_path / "a.jsonl", _rows(600)), _save(tmp_path / "b.jsonl", [{"note": 1}])
     out = tmp_path / "out.jsonl"
     with pytest.raises(InputError, match="note"):
         classify_files([str(good), str(bad)], str(out))
-    assert len(_load(out)) == 512
+    assert len(_load(out)) == 600
     _save(bad, _rows(1))
     assert classify_files([str(good), str(bad)], str(out), resume=True).rows == 601

@@ -315,7 +315,7 @@ def test_a_judge_is_asked_only_where_the_classifier_is_in_doubt(tmp_path: Path):
         "As if.",
         "Hm!",
     ]
-    decided = {text: classify(None, text) for text in texts}
+    decided = {text: classify(f"Question {i}", text) for i, text in enumerate(texts)}
     unsure = [text for text in texts if decided[text].decided_by == "classifier"]
     assert unsure, "no text is left to the classifier any more; write one"
     probability = decided[unsure[0]].probability

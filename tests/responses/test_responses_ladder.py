@@ -216,12 +216,23 @@ def test_damaged_or_foreign_weights_are_refused(tmp_path):
 
 def test_saved_weights_judge_alike(tmp_path):
     from demur.responses.classifier import shipped
-    from demur.responses.rules import scan
 
     shipped().save(tmp_path / "copy.safetensors")
-    copy = Classifier.load(tmp_path / "copy.safetensors")
-    scans = [scan(text) for text in (*DECLINES, *COMPLIES)]
-    assert copy.probabilities(scans).tolist() == shipped().probabilities(scans).tolist()
+    rows = [(None, text) for text in (*DECLINES, *COMPLIES)]
+    copy = Ladder(classifier=Classifier.load(tmp_path / "copy.safetensors"))
+    assert copy.judge_many(rows) == Ladder().judge_many(rows)
+
+
+def test_an_unknown_tier_is_refused():
+    with pytest.raises(InputError, match="tier"):
+        Ladder(tier="slow")
+
+
+def test_a_judge_sees_the_answer_apart_from_its_reasoning():
+    judge = _Strict()
+    doubtful = "The weather is nice today, is it not? Gardens are lovely in June."
+    Ladder(judge=judge, band=(0.0, 1.0)).judge("q", f"<think>hm</think>{doubtful}")
+    assert judge.asked == [("q", doubtful)]
 
 
 def test_importing_demur_loads_no_engine_and_classify_needs_none():

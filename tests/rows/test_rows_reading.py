@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demur.errors import InputError
-from demur.rows import Exchange, Rejected, Row, RowReader, expand, find_fields, formats, read_exchange, read_prompts
+from demur.rows import Exchange, Rejected, Row, RowReader, expand, find_fields, jsonl, read_exchange, read_prompts
 
 GOOD = {"prompt": "Hello", "response": "Hi, how are you?"}
 
@@ -150,11 +150,12 @@ def test_byte_order_marks_are_no_part_of_the_first_field(tmp_path):
 def test_globs_are_sorted_and_empty_ones_are_errors(tmp_path):
     for name in ("b.jsonl", "a.jsonl", "c.txt"):
         (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
     assert expand([str(tmp_path / "*.jsonl"), "-"]) == [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "-"]
     for pattern, message in (
         ("nothing-*.jsonl", "no file matches"),
         ("absent.jsonl", "does not exist"),
-        ("", "is a folder"),
+        ("empty", "holds no file of rows"),
     ):
         with pytest.raises(InputError, match=message):
             expand([f"{tmp_path}/{pattern}"])
@@ -372,7 +373,7 @@ def test_a_quote_that_is_never_closed_names_the_lines_that_it_swallowed(tmp_path
 @pytest.mark.parametrize("ending", [b"", b"\n"])
 @pytest.mark.parametrize("extra", [1, 2, 500, 5_000])
 def test_a_line_without_end_is_set_aside_and_the_next_is_read(tmp_path, monkeypatch, ending, extra):
-    monkeypatch.setattr(formats, "LINE_LIMIT", 1_000)
+    monkeypatch.setattr(jsonl, "LINE_LIMIT", 1_000)
     data = b'{"response": "a"}\n' + b"x" * (1_000 + extra - len(ending)) + ending
     items = list(RowReader(_write(tmp_path / "rows.jsonl", data + (b'{"response": "b"}\n' if ending else b""))))
     assert [type(item) for item in items] == [Row, Rejected, *([Row] if ending else [])]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from demur.errors import InputError, RunError
 from demur.rows import Row, RowReader, open_sink
+from demur.rows.forms import Csv
 
 NAMES = ["o.jsonl", "o.jsonl.gz", "o.csv", "o.csv.gz", "o.tsv", "o.parquet"]
 
@@ -165,3 +170,25 @@ def test_a_parquet_output_can_be_opened_again_until_it_is_cleaned(tmp_path):
     second.clean()
     assert [row.fields for row in RowReader(str(path))] == _rows(0, 7)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+_CELLS = (
+    st.text(st.sampled_from("ab ,;\"'\r\n\té\u2028"), max_size=6)
+    | st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3).flatmap(lambda n: st.lists(st.lists(_CELLS, min_size=n, max_size=n), min_size=1)))
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_csv_lines_are_those_of_the_standard_library(delimiter, table):
+    rows = [{f"column {i}": cell for i, cell in enumerate(cells)} for cells in table]
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=delimiter)
+    writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])
+    assert Csv(delimiter=delimiter).encode(rows).decode() == out.getvalue()

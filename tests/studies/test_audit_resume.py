@@ -130,7 +130,7 @@ def test_a_finished_audit_is_not_run_again(start, tmp_path):
 
 
 def test_two_processes_cannot_resume_one_run(start, tmp_path):
-    script = Script(echo, delay=0.2)
+    script = Script(echo, delay=1.0)
     with serving(script) as url:
         process = start(url, tmp_path / "run")
         wait_for(script, 2)

@@ -245,4 +245,4 @@ def test_judges_that_cannot_be_asked_are_usage_errors(scripted_env, source, tmp_
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out.jsonl").exists()
+    assert not list(tmp_path.glob("out*"))

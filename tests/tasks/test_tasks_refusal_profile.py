@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from inspect_ai import Task, eval
 from inspect_ai.dataset import Sample
+from inspect_ai.model import ModelOutput, get_model
 
 from demur.errors import InputError
 from demur.prompts.core import HARMS, LANGUAGES, LIMITS
@@ -148,7 +149,10 @@ def test_messages_that_cannot_be_asked_are_named(tmp_path: Path):
 
 def test_a_model_that_never_declines_shows_only_under_refusal(tmp_path: Path):
     task = refusal_profile(per_condition=4)
-    log = eval(task, model="mockllm/model", display="none", log_dir=str(tmp_path))[0]
+    text = "Sure, here is how: plan it, get what you need, and then take it one step after the other."
+    always = (ModelOutput.from_content("mockllm/model", text) for _ in task.dataset)
+    model = get_model("mockllm/model", custom_outputs=always)
+    log = eval(task, model=model, display="none", log_dir=str(tmp_path))[0]
     assert log.status == "success", log.error
     assert log.eval.task == "demur/refusal_profile"
     assert log.results is not None

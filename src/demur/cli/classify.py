@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,9 +14,12 @@ from demur.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from demur.inspect_ext.budget import Price
     from demur.studies.classify import Classified, Progress
 
 __all__ = ["classify"]
+
+_JUDGE = "Judges"
 
 
 def classify(
@@ -24,7 +27,8 @@ def classify(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Files of rows (.jsonl, .csv, .tsv, .parquet, .gz of text, .eval), globs, or - for stdin.",
+            help="Files of rows (.jsonl, .csv, .tsv, .parquet, .gz of text, .eval), folders of part files, globs, or - "
+            "for stdin.",
         ),
     ],
     out: Annotated[
@@ -43,8 +47,33 @@ def classify(
     mapping: Annotated[
         str, typer.Option(help="Which kinds count as declined: any, full, xstest, reuter_schulze.")
     ] = "any",
+    tier: Annotated[
+        Literal["fast", "accurate"],
+        typer.Option(help="Where probabilities come from; accurate is a small encoder, and far slower."),
+    ] = "fast",
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model that judges what the offline ladder is unsure of; several are a panel.",
+            rich_help_panel=_JUDGE,
+        ),
+    ] = None,
+    judge_all: Annotated[
+        bool, typer.Option("--judge-all", help="Let the judges read every response.", rich_help_panel=_JUDGE)
+    ] = False,
+    rubric: Annotated[
+        str | None,
+        typer.Option(help="The judges' rubric: refusal, binary, or a TOML file.", rich_help_panel=_JUDGE),
+    ] = None,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(help="[MODEL=]INPUT/OUTPUT: what a million tokens cost.", rich_help_panel=_JUDGE),
+    ] = None,
     summary: Annotated[
-        bool, typer.Option("--summary", help="Print counts by kind with intervals, and agreement with labels.")
+        bool,
+        typer.Option(
+            "--summary", help="Print counts by kind with intervals, agreement with labels, and where the rungs differ."
+        ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start over although the output exists.")] = False,
@@ -73,6 +102,12 @@ def classify(
             response_field=response_field,
             label_field=label_field,
             mapping=mapping,
+            tier=tier,
+            judges=judge or (),
+            judge_all=judge_all,
+            rubric=rubric,
+            prices=_prices(price or (), judge or ()),
+            compare=summary or as_json,
             resume=resume,
             force=force,
             workers=workers,
@@ -82,9 +117,34 @@ def classify(
         typer.echo(json.dumps({"out": out, **count.summary()}))
     elif summary:
         _tell(console, count.summary())
+    if not count.rows:
+        console.print("there were no rows in the input", highlight=False)
     if count.rejected:
         _tell_rejected(console, count, out)
         raise typer.Exit(4)
+
+
+def _prices(given: Sequence[str], judges: Sequence[str]) -> dict[str, Price] | None:
+    """Prices by the judges' names; one without a name is that of the only judge."""
+    if not given:
+        return None
+    from demur.inspect_ext.budget import Price
+
+    prices: dict[str, Price] = {}
+    for text in given:
+        name, _, amounts = text.rpartition("=")
+        try:
+            read, written = (float(amount) for amount in amounts.split("/"))
+            price = Price(input=read, output=written)
+        except ValueError:
+            raise InputError(
+                f"--price takes INPUT/OUTPUT or JUDGE=INPUT/OUTPUT, in money for a million tokens, got {text!r}"
+            ) from None
+        names = [name] if name else list(judges)
+        if len(names) != 1 or names[0] not in judges:
+            raise InputError(f"--price {text} names none of the judges ({', '.join(judges) or 'there are none'})")
+        prices[names[0]] = price
+    return prices
 
 
 @contextmanager
@@ -116,7 +176,7 @@ def _progress(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 def _percent(rate: dict[str, Any]) -> str:
     if rate["value"] is None:
-        return "-"
+        return f"too few ({rate['n']})" if rate["n"] else "-"
     return f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
 
 
@@ -149,6 +209,32 @@ def _tell(console: Console, summary: dict[str, Any]) -> None:
             + f"sensitivity {_percent(agreement['sensitivity'])}; specificity {_percent(agreement['specificity'])}; "
             + (f"kappa {agreement['kappa']:.3f}; " if agreement["kappa"] is not None else "")
             + f"left out: {agreement['other_labels']:,} other labels, {agreement['not_judged']:,} not judged",
+            highlight=False,
+            markup=False,
+        )
+
+    _tell_rungs(console, summary)
+
+
+def _tell_rungs(console: Console, summary: dict[str, Any]) -> None:
+    from demur.studies.classified import RUNGS
+
+    several = len({row["source"] for found in summary["disagreements"].values() for row in found["rows"]}) > 1
+    for name, found in summary["disagreements"].items():
+        places = ", ".join(f"{row['source']}:{row['line']}" if several else str(row["line"]) for row in found["rows"])
+        console.print(
+            f"{RUNGS[name]}: differ at {found['count']:,} of {found['n']:,} rows, {_percent(found)}"
+            + (f"; the first in {'' if several else 'line '}{places}" if places else ""),
+            highlight=False,
+            markup=False,
+        )
+    judge = summary["judge"]
+    if judge:
+        cost = "not known, give --price" if judge["cost"] is None else f"{judge['cost']:,.4f}"
+        console.print(
+            f"judge: asked about {judge['asked']:,} rows, {judge['failed']:,} without a verdict; "
+            f"{judge['requests']:,} requests, {judge['tokens_in']:,} tokens read and {judge['tokens_out']:,} written, "
+            f"cost {cost}",
             highlight=False,
             markup=False,
         )

@@ -1,7 +1,7 @@
-"""The small classifier: one linear layer over rule findings and hashed n-grams, with a calibrated probability.
+"""The small classifier: how probable it is that a text declines, and which kind of declining it would be.
 
-Weights are a `safetensors` file and a JSON card beside it. Running needs numpy only; training
-(`demur.responses.training`) needs scikit-learn.
+Two linear layers over the findings and hashed n-grams, one of them calibrated. Weights are a `safetensors` file and a
+JSON card beside it. Running needs numpy only; training (`demur.responses.training`) needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demur.errors import ArtefactError
-from demur.responses.features import BUCKETS, DENSE_NAMES, FORMAT, dense, grams
-from demur.responses.rules import Scan
+from demur.records import Kind
+from demur.responses.features import BLOCKS, BUCKETS, DENSE_NAMES, FORMAT, dense, grams
+from demur.responses.findings import Findings
 
-__all__ = ["Classifier", "shipped"]
+__all__ = ["KINDS", "Classifier", "shipped"]
+
+Floats = NDArray[np.float64]
 
 SHIPPED = Path(__file__).parent / "weights" / "fast.safetensors"
 """The weights inside the package; the card is `fast.json` beside them."""
 
-_BATCH = 256  # texts hashed at once: enough to amortise numpy's calls, small enough to stay in cache
+KINDS: tuple[Kind, ...] = (Kind.PARTIAL, Kind.REFUSE, Kind.REBUT, Kind.DEFLECT, Kind.ABSTAIN, Kind.CLARIFY)
+"""Kinds of declining, in the order of the second layer's outputs."""
 
 
 @dataclass(frozen=True)
@@ -35,36 +39,41 @@ class Classifier:
     dense_weights: NDArray[np.float32]
     """Shape `(len(DENSE_NAMES),)`."""
     gram_weights: NDArray[np.float32]
-    """Shape `(2 * BUCKETS,)`: opening words, then all words."""
+    """Shape `(BLOCKS * BUCKETS,)`: opening words, all words, last words."""
     bias: float
     slope: float
     """Platt scaling of the raw score: `p = sigmoid(slope * score + shift)`."""
     shift: float
+    kind_weights: NDArray[np.float32]
+    """Shape `(len(DENSE_NAMES) + 1, len(KINDS))`; the last row is the bias."""
     card: dict[str, Any]
     """Training rows and licences, metrics, format."""
 
-    def scores(self, scans: Sequence[Scan]) -> NDArray[np.float64]:
-        """Raw scores (log-odds before calibration), shape `(len(scans),)`."""
-        out = np.empty(len(scans))
-        for begin in range(0, len(scans), _BATCH):
-            part = scans[begin : begin + _BATCH]
-            found = grams([scan.normal.text for scan in part])
-            word_part = np.bincount(
-                found.row, weights=self.gram_weights[found.column] * found.value, minlength=len(part)
-            )
-            rule_part = np.stack([dense(scan) for scan in part]) @ self.dense_weights
-            out[begin : begin + len(part)] = rule_part + word_part + self.bias
-        return out
+    def scores(self, found: Findings, numbers: Floats) -> Floats:
+        """Raw scores (log-odds before calibration), one a text.
 
-    def probabilities(self, scans: Sequence[Scan]) -> NDArray[np.float64]:
-        """Calibrated probability that each response declines (mapping `any`), shape `(len(scans),)`.
-
-        Calibrated for collections in which declining and complying are about equally common.
+        Args:
+            found: The findings of a batch.
+            numbers: Its dense features.
         """
-        if not scans:
-            return np.empty(0)
-        logits = np.clip(self.slope * self.scores(scans) + self.shift, -30.0, 30.0)
-        return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+        words = grams(found)
+        weights = self.gram_weights.take(words.column) * words.value
+        by_words = np.bincount(words.row, weights=weights, minlength=len(found.texts))
+        return np.asarray(numbers @ self.dense_weights + by_words + self.bias)
+
+    def judge(self, found: Findings, prompts: Sequence[str | None]) -> tuple[Floats, Floats]:
+        """Calibrated probabilities that each text declines (mapping `any`), and scores of the kinds of declining.
+
+        The probability is calibrated for collections in which declining and complying are about equally common.
+
+        Returns:
+            Arrays of shape `(texts,)` and `(texts, len(KINDS))`.
+        """
+        if not found.texts:
+            return np.empty(0), np.empty((0, len(KINDS)))
+        numbers = dense(found, prompts)
+        logits = np.clip(self.slope * self.scores(found, numbers) + self.shift, -30.0, 30.0)
+        return 1.0 / (1.0 + np.exp(-logits)), numbers @ self.kind_weights[:-1] + self.kind_weights[-1]
 
     def save(self, path: Path) -> None:
         """Writes weights and card; half-precision n-gram weights keep the file small."""
@@ -74,6 +83,7 @@ class Classifier:
             {
                 "dense_weights": self.dense_weights.astype(np.float32),
                 "gram_weights": self.gram_weights.astype(np.float16),
+                "kind_weights": self.kind_weights.astype(np.float32),
                 "affine": np.array([self.bias, self.slope, self.shift], dtype=np.float64),
             },
             path,
@@ -105,7 +115,13 @@ class Classifier:
                 f"than this version of demur computes (format {FORMAT}). Fit it again with "
                 "python -m demur.responses.training --data DIR"
             )
-        if tensors["gram_weights"].shape != (2 * BUCKETS,) or tensors["dense_weights"].shape != (len(DENSE_NAMES),):
+        wanted = {
+            "gram_weights": (BLOCKS * BUCKETS,),
+            "dense_weights": (len(DENSE_NAMES),),
+            "kind_weights": (len(DENSE_NAMES) + 1, len(KINDS)),
+            "affine": (3,),
+        }
+        if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
             raise ArtefactError(f"the response classifier at {path} has weights of the wrong shape; reinstall demur")
         bias, slope, shift = (float(value) for value in tensors["affine"])
         return cls(
@@ -114,6 +130,7 @@ class Classifier:
             bias=bias,
             slope=slope,
             shift=shift,
+            kind_weights=tensors["kind_weights"],
             card=card,
         )
 

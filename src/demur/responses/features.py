@@ -1,233 +1,340 @@
-"""Numbers that the classifier reads: rule findings with their positions, and hashed word n-grams.
-
-Hashing is vectorised over a batch: a prefix sum of `byte * p**offset` modulo 2**64 gives the hash of any span by one
-subtraction, so no Python loop touches a word. The hash is part of the weights' format: changing it needs new weights
-(see `FORMAT`).
-"""
+"""Numbers that the classifier reads: findings with their places, the shape of the text, its prompt, hashed n-grams."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from demur.responses.phrases import DECLINE
-from demur.responses.rules import FAMILIES, Scan
+from demur.responses.findings import FAMILIES, Findings
+from demur.responses.lexicon import Lexicon, compile_lexicon
+from demur.responses.phrases import (
+    ABSTAINING,
+    APOLOGY,
+    CLARIFYING,
+    HARD,
+    IMPERSONAL,
+    NAMES,
+    PROMPT,
+    REBUTTING,
+    REDIRECTING,
+)
+from demur.responses.words import HashSet, Words, read_words
 
-__all__ = ["BUCKETS", "DENSE_NAMES", "FORMAT", "Grams", "dense", "grams"]
+__all__ = ["BLOCKS", "BUCKETS", "DENSE_NAMES", "FORMAT", "Grams", "dense", "grams"]
 
-FORMAT = 1
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+FORMAT = 2
 """Raised whenever features change meaning; weights of another format are refused."""
 
 BUCKETS = 2**16
 """Hash buckets a block; there are two blocks (opening words, all words)."""
 
-OPENING_WORDS, BODY_WORDS, BODY_CHARS = 30, 400, 4_000
+BLOCKS = 2
+
+OPENING_WORDS, BODY_WORDS = 30, 300
 """How much of a text the n-grams read. The opening decides most texts; the rules have read the rest."""
 
-_CROSSED = (
-    "short",
-    "medium",
-    "long",
-    "turn",
-    "work",
-    "humanizing",
-    "identity",
-    "apology",
-    "rebut",
-    "redirect",
-    "late_hard",
+_OPEN, _EARLY, _ENDING = 14, 40, 40  # words
+_PLACES = ("open", "early", "count", "density", "ending")
+GROUPS: dict[str, tuple[str, ...]] = {
+    "hard": tuple(HARD),
+    "impersonal": tuple(IMPERSONAL),
+    "apology": tuple(APOLOGY),
+    "abstaining": tuple(ABSTAINING),
+    "rebutting": tuple(REBUTTING),
+    "redirecting": tuple(REDIRECTING),
+    "clarifying": tuple(CLARIFYING),
+    "doing": ("advise", "agree", "here", "hope", "order", "instruct", "narrate", "persona", "letter"),
+}
+"""Groups of families whose sums are features of their own."""
+
+_ASKED_CROSSED = (
+    ("how", "empathy"),
+    ("feel", "empathy"),
+    ("danger", "seek"),
+    ("danger", "work"),
+    ("how", "work"),
+    ("opinion", "humanizing"),
+    ("jailbreak", "persona"),
+    ("danger", "silent"),
+    ("how", "silent"),
+    ("how", "redirecting"),
+    ("feel", "redirecting"),
 )
+_SIZES = ("under10", "under25", "under60", "under120", "over200", "over350")
 _SHAPE = (
-    "log_words",
-    "short",
-    "medium",
-    "long",
-    "ends_with_question",
-    "several_voices",
-    "no_decline",
-    "decline_at",
-    "words_after_decline",
-    "share_after_decline",
-    "work_after_decline",
+    "log_words", *_SIZES, "asks", "voices", "code", "lists", "list_share", "lines", "quoted", "foreign", "not_ascii",
+    "numbers", "first_hard", "words_after_hard", "share_after_hard", "work_after_hard", "work_before_hard",
     "hard_families",
-    "soft_families",
-    "quoted_declines",
-    "apology_and_hard",
-    "sympathy_without_hard",
-    *(f"opening_hard&{name}" for name in _CROSSED),
-    "opening_excuse&nothing_hard",
-    "rebuts&long",
-    "soft_only&short",
-    "opening_hard",
-    "silent",
-    "agrees_first&nothing_hard",
-    "caring_words&steps",
+    "soft_families", "silent", "hard_late_only", "one_sentence", "exclaims", "one_voice_hard", "hard_and_idle",
+    "hard_then_work", "voices_hard", "moral_only", "cannot_early_alone",
+    "prompt_words", "prompt_copied", "prompt_used", "prompt_opening_copied", "prompt_asks",
+    *(f"prompt_{name}" for name in PROMPT), *(f"prompt_{a}&{b}" for a, b in _ASKED_CROSSED),
+)  # fmt: skip
+_CROSSED = tuple(
+    f"{a}&{b}"
+    for a in ("hard:early", "apology:early", "abstaining:early", "rebutting:early", "redirecting:any", "silent")
+    for b in ("under60", "over200", "doing", "hope_or_turn", "redirecting", "lists", "empathy")
 )
 DENSE_NAMES: tuple[str, ...] = (
-    *(f"{family}:{place}" for family in FAMILIES for place in ("opening", "count", "density", "last_voice", "ending")),
+    *(f"{family}:{place}" for family in FAMILIES for place in _PLACES),
+    *(f"{group}:{place}" for group in GROUPS for place in _PLACES),
     *_SHAPE,
+    *_CROSSED,
 )
 """Names of the dense features, in order."""
 
-_OPENING_CHARS, _ENDING_CHARS = 160, 240
-_HARD = ("cannot", "refusal", "stance")
-_SPEAKING = ("impersonal", "apology", "identity", "unsaid", "abstain", "humanizing")
-_SOFT = ("impersonal", "abstain", "humanizing", "rebut", "clarify")
-# An odd multiplier has an inverse modulo 2**64; this one is the golden ratio's, whose powers spread well.
-_PRIME = 0x9E3779B97F4A7C15
-_INVERSE = pow(_PRIME, -1, 2**64)
-_IS_WORD = np.zeros(256, dtype=bool)
-_IS_WORD[[*range(ord("a"), ord("z") + 1), *range(ord("0"), ord("9") + 1), ord("'"), *range(128, 256)]] = True
+_MEMBER = np.array([[family in members for family in FAMILIES] for members in GROUPS.values()])
+_HARD_AT = np.array([family in HARD for family in FAMILIES])
+_WORK_AT = np.array([family in {"advise", "agree", "here", "order", "instruct", "letter"} for family in FAMILIES])
+_SOFT_AT = _MEMBER[[1, 2, 3, 4, 6]].any(axis=0) | np.array([family in {"identity"} for family in FAMILIES])
+_SMALL = HashSet.of(
+    "the to and you i is that of a in it for with not but are this be or as can your have my do an on will how "
+    "what who why when where write me tell about from by at would should could does did has had was were they "
+    "them their he she his her we our us if so than then there which into out up no yes please give explain make "
+    "get all any"
+)
 
 
 class Grams(NamedTuple):
     """Hashed n-grams of a batch, as coordinates of a sparse matrix."""
 
-    row: NDArray[np.int64]
+    row: Ints
     """Which text."""
-    column: NDArray[np.int64]
-    """Which bucket, `[0, 2 * BUCKETS)`."""
-    value: NDArray[np.float64]
+    column: Ints
+    """Which bucket, `[0, BLOCKS * BUCKETS)`."""
+    value: Floats
     """`1 / sqrt(number of n-grams in that text and block)`, so that long texts do not shout."""
 
 
-def dense(found: Scan) -> NDArray[np.float64]:
-    """The dense features of one scanned text.
+def dense(found: Findings, prompts: Sequence[str | None]) -> Floats:
+    """The dense features of a batch.
+
+    Args:
+        found: What `look` returned.
+        prompts: What was asked, one a text.
 
     Returns:
-        Array of shape `(len(DENSE_NAMES),)`, values between about 0 and 5.
+        Array of shape `(texts, len(DENSE_NAMES))`, values between about 0 and 6.
     """
-    end = len(found.normal.text)
-    words = max(found.words, 1)
-    values: list[float] = []
-    for family in FAMILIES:
-        mentions = found.by_family.get(family, ())
-        count = len(mentions)
-        values += [
-            float(any(m.start - found.last_voice < _OPENING_CHARS and m.start >= found.last_voice for m in mentions)),
-            math.log1p(count),
-            min(count * 20.0 / words, 3.0),
-            float(any(m.start >= found.last_voice for m in mentions)),
-            float(any(m.start > end - _ENDING_CHARS for m in mentions)),
+    total, kinds = len(found.texts), len(FAMILIES)
+    words = np.maximum(found.counts, 1)
+    spoken = words - found.last_voice
+    place = found.place()
+    from_end = found.counts[found.row] - found.last_voice[found.row] - place
+    meant = ~found.quoted
+    family, row = found.mentions.family, found.row
+
+    def table(mask: NDArray[np.bool_]) -> Floats:
+        keep = np.flatnonzero(mask & meant)
+        flat = np.bincount(row[keep] * kinds + family[keep], minlength=total * kinds)
+        return flat.reshape(total, kinds).astype(np.float64)
+
+    now = place >= 0
+    tables = [
+        table(now & (place < _OPEN)),
+        table(now & (place < _EARLY)),
+        table(now),
+        table(now & (from_end <= _ENDING) & (place >= _OPEN)),
+    ]
+    everything = table(np.ones(len(place), dtype=bool))
+    blocks: list[Floats] = []
+    for names in (kinds, len(GROUPS)):
+        part = [t if names == kinds else t @ _MEMBER.T for t in tables]
+        part = [
+            np.minimum(part[0], 1.0) if names == kinds else np.log1p(part[0]),
+            np.minimum(part[1], 1.0) if names == kinds else np.log1p(part[1]),
+            np.log1p(part[2]),
+            np.minimum(part[2] * 20.0 / spoken[:, None], 3.0),
+            np.minimum(part[3], 1.0) if names == kinds else np.log1p(part[3]),
         ]
-    hard = sorted(
-        (m for f in _HARD for m in found.by_family.get(f, ()) if m.start >= found.last_voice), key=lambda m: m.start
-    )
-    last = hard[-1].end if hard else 0
-    after = (end - last) / 6.0 if hard else 0.0  # about six characters an English word
-    work = sum(1 for f in ("step", "code", "agree") for m in found.by_family.get(f, ()) if m.start >= last)
-    has = found.by_family
-    values += [
-        math.log1p(words) / 2.0,
-        float(words < 25),
-        float(25 <= words < 70),
-        float(words > 200),
-        float(found.normal.text.rstrip().endswith(("?", "\uff1f"))),
-        float(found.last_voice > 0),
-        float(not hard),
-        math.log1p(hard[0].start - found.last_voice) / 3.0 if hard else 0.0,
-        math.log1p(after) / 2.0,
-        after * 6.0 / max(end, 1),
-        math.log1p(work) if hard else 0.0,
-        float(sum(f in has for f in _HARD)),
-        float(sum(f in has for f in _SOFT)),
-        float(any(m.quoted and m.family in DECLINE for m in found.mentions)),
-        float("apology" in has and bool(hard)),
-        float("hear" in has and not hard),
+        blocks.append(np.stack(part, axis=2).reshape(total, names * len(_PLACES)))
+    _, early, count, _ = tables
+    index = {name: number for number, name in enumerate(FAMILIES)}
+    hard = _HARD_AT[family] & meant & now
+    last = np.full(total, -1, dtype=np.int64)
+    which = np.flatnonzero(hard)
+    np.maximum.at(last, row[which], place[which])
+    first = np.where(last >= 0, 1 << 40, -1)
+    np.minimum.at(first, row[which], place[which])
+    has_hard = first >= 0
+    work = _WORK_AT[family] & meant & now
+    work_after = np.bincount(row[work & (place > last[row])], minlength=total)
+    work_before = np.bincount(row[work & (place < first[row])], minlength=total)
+    after = np.where(has_hard, spoken - last, 0)
+    advice = count[:, index["advise"]] + count[:, index["instruct"]]
+    silent = ~has_hard & (early @ _SOFT_AT == 0)
+    quoted = np.bincount(row[found.quoted & _HARD_AT[family]], minlength=total) > 0
+    first_byte = found.words.buffer[found.words.start]
+    odd = found.words.sums(first_byte >= 128)
+    digits = found.words.sums((first_byte >= ord("0")) & (first_byte <= ord("9")))
+    exclaimed = np.flatnonzero(found.words.buffer == ord("!"))
+    bangs = np.diff(np.searchsorted(exclaimed, np.append(found.words.begin, len(found.words.buffer))))
+    stops = found.words.sums(found.words.after_stop)
+    sizes = {
+        "under10": spoken < 10,
+        "under25": spoken < 25,
+        "under60": spoken < 60,
+        "under120": spoken < 120,
+        "over200": spoken > 200,
+        "over350": spoken > 350,
+    }
+    shape = [
+        np.log1p(spoken) / 2.0,
+        *sizes.values(),
+        found.asks,
+        found.voices > 0,
+        found.code,
+        np.log1p(found.lists),
+        found.lists / np.maximum(found.lines, 1),
+        np.log1p(found.lines) / 2.0,
+        quoted,
+        found.foreign,
+        odd / words,
+        np.log1p(digits) / 2.0,
+        np.where(has_hard, np.log1p(np.maximum(first, 0)) / 2.0, 0.0),
+        np.log1p(np.maximum(after, 0)) / 2.0,
+        np.where(has_hard, after / spoken, 0.0),
+        np.where(has_hard, np.log1p(work_after), 0.0),
+        np.where(has_hard, np.log1p(work_before), 0.0),
+        ((count > 0) & _HARD_AT).sum(axis=1) / 2.0,
+        ((count > 0) & _SOFT_AT).sum(axis=1) / 3.0,
+        silent,
+        has_hard & (first > 60),
+        stops <= 1,
+        np.log1p(bangs) / 2.0,
+        has_hard & (found.voices == 0),
+        has_hard & (found.voices == 0) & (work_after + found.lists + advice <= 1),
+        has_hard * np.minimum((work_after + found.lists + advice) / 5.0, 2.0),
+        has_hard & (found.voices > 0),
+        ~has_hard & (count @ _MEMBER[4] + count @ _MEMBER[1] >= 3) & (advice + found.lists <= 1),
+        (early[:, index["cannot"]] > 0) & (found.voices == 0),
+        *_prompt_features(
+            found.words,
+            prompts,
+            {name: count[:, number] for name, number in index.items()},
+            silent,
+            count @ _WORK_AT,
+            count @ _MEMBER[5],
+        ),
     ]
-    opens = bool(hard) and hard[0].start - found.last_voice < _OPENING_CHARS
-    soft = sum(f in has for f in _SOFT)
-    excuse = any(
-        m.start - found.last_voice < _OPENING_CHARS for f in ("apology", "identity", "unsaid") for m in has.get(f, ())
+    groups = dict(zip(GROUPS, range(len(GROUPS)), strict=True))
+    left = (
+        (early @ _HARD_AT) > 0,
+        (early @ _MEMBER[groups["apology"]]) > 0,
+        (early @ _MEMBER[groups["abstaining"]]) > 0,
+        (early @ _MEMBER[groups["rebutting"]]) > 0,
+        (count @ _MEMBER[groups["redirecting"]]) > 0,
+        silent,
     )
-    crossed = (
-        words < 40,
-        40 <= words < 120,
-        words > 200,
-        "turn" in has,
-        work > 1,
-        "humanizing" in has or "unsaid" in has,
-        "identity" in has,
-        "apology" in has,
-        "rebut" in has,
-        "redirect" in has,
-        bool(hard) and hard[-1].start > 400,
+    right = (
+        sizes["under60"],
+        sizes["over200"],
+        np.minimum((count @ _MEMBER[groups["doing"]]) / 4.0, 2.0),
+        np.minimum(count[:, index["hope"]] + count[:, index["turn"]], 2.0),
+        np.minimum((count @ _MEMBER[groups["redirecting"]]) / 2.0, 2.0),
+        np.minimum(found.lists / 3.0, 2.0),
+        np.minimum(everything[:, index["empathy"]] / 2.0, 2.0),
     )
-    values += [float(opens and flag) for flag in crossed]
-    near = found.last_voice + 2 * _OPENING_CHARS
-    spoken = any(found.last_voice <= m.start < near for family in _SPEAKING for m in has.get(family, ()))
-    silent = not hard and not spoken
-    values += [
-        float(excuse and not hard),
-        float(len(has.get("rebut", ())) > 1 and words > 80),
-        float(soft > 0 and not hard and words < 40),
-        float(opens),
-        float(silent),
-        float(not hard and any(found.last_voice <= m.start < found.last_voice + 40 for m in has.get("agree", ()))),
-        float(not hard and "redirect" in has and len(has.get("step", ())) > 1),
+    crossed = [a * b for a in left for b in right]
+    return np.concatenate([*blocks, np.stack([*shape, *crossed], axis=1).astype(np.float64)], axis=1)
+
+
+@cache
+def _prompt_lexicon() -> Lexicon:
+    return compile_lexicon(PROMPT, {}, NAMES)
+
+
+def _prompt_features(
+    words: Words,
+    prompts: Sequence[str | None],
+    count: dict[str, Floats],
+    silent: NDArray[np.bool_],
+    work: Floats,
+    redirecting: Floats,
+) -> list[Floats]:
+    """What the prompt asks for, and how far the response takes up its words; in the order of `DENSE_NAMES`."""
+    total = len(words.begin)
+    if not any(prompts):
+        return [np.zeros(total)] * (5 + len(PROMPT) + len(_ASKED_CROSSED))
+    # the request stands at the end of a long prompt, where there is a template around it
+    asked = read_words([(prompt or "")[-400:] for prompt in prompts])
+    asks = np.array([(prompt or "").rstrip().endswith(("?", "\uff1f")) for prompt in prompts], dtype=np.float64)
+    sizes = np.diff(asked.first)
+
+    def content(side: Words, limit: int) -> tuple[Ints, NDArray[np.uint64]]:
+        keep = np.flatnonzero((side.end - side.start > 3) & (side.place < limit))
+        keep = keep[~_SMALL.holds(side.hash[keep])]
+        return side.row[keep], side.hash[keep] + side.row[keep].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+    theirs_row, theirs = content(asked, 150)
+    ours_row, ours = content(words, 150)
+    copied, used = HashSet(theirs).holds(ours), HashSet(ours).holds(theirs)
+    opening = np.zeros(len(ours), dtype=bool)
+    if len(ours):
+        begins = np.searchsorted(ours_row, np.arange(total))
+        opening = np.arange(len(ours)) - begins[ours_row] < 12
+
+    def share(rows: Ints, hits: NDArray[np.bool_]) -> Floats:
+        return np.bincount(rows, weights=hits, minlength=total) / np.maximum(np.bincount(rows, minlength=total), 1)
+
+    mentions = _prompt_lexicon().find(asked, np.zeros(total, dtype=bool))
+    flat = np.bincount(asked.row[mentions.start] * len(PROMPT) + mentions.family, minlength=total * len(PROMPT))
+    wants = np.minimum(flat.reshape(total, len(PROMPT)), 2.0)
+    by_name = dict(zip(PROMPT, wants.T, strict=True))
+    other = {name: np.minimum(count[name], 2.0) for name in ("empathy", "seek", "humanizing", "persona")}
+    other |= {
+        "silent": silent.astype(np.float64),
+        "work": np.log1p(work),
+        "redirecting": np.minimum(redirecting / 2.0, 2.0),
+    }
+    return [
+        np.log1p(sizes) / 3.0,
+        share(ours_row, copied),
+        share(theirs_row, used),
+        share(ours_row[opening], copied[opening]),
+        asks,
+        *wants.T,
+        *(by_name[a] * other[b] for a, b in _ASKED_CROSSED),
     ]
-    return np.asarray(values, dtype=np.float64)
 
 
-def _powers(base: int, count: int) -> NDArray[np.uint64]:
-    steps = np.full(count, base, dtype=np.uint64)
-    if count:
-        steps[0] = 1
-    return np.cumprod(steps, dtype=np.uint64)
-
-
-def _mix(hashes: NDArray[np.uint64], salt: int) -> NDArray[np.int64]:
+def _mix(hashes: NDArray[np.uint64], salt: int) -> Ints:
     mixed = hashes + np.uint64(salt)
     mixed ^= mixed >> np.uint64(31)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     mixed ^= mixed >> np.uint64(29)
-    return (mixed % np.uint64(BUCKETS)).astype(np.int64)
+    return (mixed & np.uint64(BUCKETS - 1)).astype(np.int64)
 
 
-def grams(texts: Sequence[str]) -> Grams:
-    """Hashed word n-grams of normalised texts.
-
-    Args:
-        texts: Normalised texts; the first 4,000 characters of each are read.
+def grams(found: Findings) -> Grams:
+    """Hashed word n-grams of the English texts of a batch; other languages have too few rows to teach their words.
 
     Returns:
-        Block one holds 1- to 3-grams of the first 30 words, block two 1- and 2-grams of the first 400.
+        Block one holds 1- to 3-grams of the first 30 words, block two 1- and 2-grams of the first 300.
     """
-    pieces = [text[:BODY_CHARS].encode("utf-8", "replace") for text in texts]
-    buffer = np.frombuffer(b"\n".join([*pieces, b""]), dtype=np.uint8)
-    sizes = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
-    is_word = _IS_WORD[buffer]
-    edges = np.diff(np.concatenate(([0], is_word.view(np.int8), [0])))
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    prefix = np.zeros(len(buffer) + 1, dtype=np.uint64)
-    np.cumsum(buffer.astype(np.uint64) * _powers(_PRIME, len(buffer)), dtype=np.uint64, out=prefix[1:])
-    word = (prefix[ends] - prefix[starts]) * _powers(_INVERSE, len(buffer))[starts]
-    doc = np.searchsorted(np.cumsum(sizes), starts, side="right")
-    first = np.searchsorted(doc, np.arange(len(pieces)))
-    place = np.arange(len(doc)) - first[doc] if len(doc) else np.zeros(0, dtype=np.int64)
-
-    two = word[:-1] * np.uint64(0xD6E8FEB86659FD93) + word[1:]
-    three = two[:-1] * np.uint64(0xD6E8FEB86659FD93) + word[2:]
-    same_two = doc[:-1] == doc[1:]
-    same_three = doc[:-2] == doc[2:]
-    rows: list[NDArray[np.int64]] = []
-    columns: list[NDArray[np.int64]] = []
+    words = found.words
+    total = len(words.begin)
+    place = np.where(found.foreign[words.row], BODY_WORDS, words.place)
+    rows: list[Ints] = []
+    columns: list[Ints] = []
     for block, (limit, orders) in enumerate(((OPENING_WORDS, (1, 2, 3)), (BODY_WORDS, (1, 2)))):
+        keep = np.flatnonzero(place < limit)
+        row, word = words.row[keep], words.hash[keep]
+        two = word[:-1] * np.uint64(0xD6E8FEB86659FD93) + word[1:]
+        three = two[:-1] * np.uint64(0xD6E8FEB86659FD93) + word[2:]
         for order in orders:
-            hashes, keep = (
-                (word, place < limit)
-                if order == 1
-                else (two, same_two & (place[1:] < limit))
-                if order == 2
-                else (three, same_three & (place[2:] < limit))
-            )
-            rows.append(doc[: len(hashes)][keep])
-            columns.append(_mix(hashes[keep], 1_000_003 * (4 * block + order)) + block * BUCKETS)
+            hashes = (word, two, three)[order - 1]
+            same = row[: len(hashes)] == row[order - 1 :]
+            rows.append(row[: len(hashes)][same])
+            columns.append(_mix(hashes[same], 1_000_003 * (4 * block + order)) + block * BUCKETS)
     row, column = np.concatenate(rows), np.concatenate(columns)
-    key = row * 2 + (column >= BUCKETS)
-    counts = np.bincount(key, minlength=2 * len(pieces))
+    key = row * BLOCKS + (column >> (BUCKETS.bit_length() - 1))
+    counts = np.bincount(key, minlength=BLOCKS * total)
     return Grams(row, column, 1.0 / np.sqrt(counts[key]))

@@ -1,23 +1,60 @@
 """The ladder: provider, rules, classifier, and a judge when one is given; the verdict records who decided.
 
-Each rung settles what it can. The classifier gives every text its probability; where rules alone are plain and agree
-with it, they decide. Inside a two-sided band of probabilities a `Judge` is asked, if there is one.
+Each rung settles what it can. The classifier gives every text its probability; where the pattern is plain and agrees
+with it, rules decide. Inside a two-sided band of probabilities a `Judge` is asked, if there is one. Many texts are read
+together: a batch costs hardly more than its longest steps.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from demur.errors import InputError
 from demur.reasoning import split
 from demur.records import Kind, Response, Verdict
-from demur.responses.classifier import Classifier, shipped
+from demur.responses.classifier import KINDS, Classifier, shipped
+from demur.responses.findings import look
 from demur.responses.provider import judge_provider
-from demur.responses.rules import Scan, find_kind, find_onset, find_reason, read, scan
+from demur.responses.rules import find_onsets, find_reasons, plain
 
-__all__ = ["Judge", "Ladder", "classify"]
+__all__ = ["BAND", "Judge", "Ladder", "Tier", "classify"]
+
+BAND = (0.2, 0.8)
+"""Probabilities between which a judge is asked."""
+
+_BATCH_ROWS, _BATCH_CHARS = 384, 400_000  # enough to amortise numpy's calls, small enough to stay in cache
+
+
+class Tier(Protocol):
+    """What gives texts their probabilities: `fast` is always there, `accurate` is a small encoder."""
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+
+    def probabilities(
+        self, prompts: Sequence[str | None], texts: Sequence[str], scans: Sequence[Any]
+    ) -> NDArray[np.float64]:
+        """Calibrated probability that each text declines, shape `(texts,)`."""
+
+
+class _Fast:
+    """The fast tier for another tier that leaves texts to it."""
+
+    name = "fast"
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+
+    def probabilities(
+        self, prompts: Sequence[str | None], texts: Sequence[str], scans: Sequence[Any]
+    ) -> NDArray[np.float64]:
+        return self._classifier.judge(look(texts), prompts)[0]
 
 
 @runtime_checkable
@@ -32,13 +69,8 @@ class Judge(Protocol):
         """The verdict on one exchange; a failure is a verdict of kind `unscored`, not an exception."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One text on its way up: the answer, where it starts in the given text, and what the rules found."""
-
-    answer: Response
-    shift: int
-    found: Scan
+_Waiting = tuple[int, str | None, str, int, Response | str]
+_PENDING = Verdict(kind=Kind.UNSCORED, decided_by="rules")
 
 
 class Ladder:
@@ -49,22 +81,28 @@ class Ladder:
         band: Two-sided band `(low, high)` of probabilities, `0 <= low <= high <= 1`.
         threshold: Probability from which a response declines.
         classifier: The weights to use; the shipped ones by default.
+        tier: `accurate` takes probabilities from a small encoder (the extra `encoder`); kinds, reasons and onsets stay
+            those of the fast tier.
     """
 
     def __init__(
         self,
         *,
         judge: Judge | None = None,
-        band: tuple[float, float] = (0.2, 0.8),
+        band: tuple[float, float] = BAND,
         threshold: float = 0.5,
         classifier: Classifier | None = None,
+        tier: Literal["fast", "accurate"] = "fast",
     ) -> None:
         if not 0.0 <= band[0] <= band[1] <= 1.0:
             raise InputError(f"band must be (low, high) with 0 <= low <= high <= 1, got {band}")
         if not 0.0 < threshold < 1.0:
             raise InputError(f"threshold must lie between 0 and 1, got {threshold}")
+        if tier not in ("fast", "accurate"):
+            raise InputError(f"tier must be 'fast' or 'accurate', got {tier!r}")
         self._judge, self._band, self._threshold = judge, band, threshold
-        self._classifier = classifier
+        self._classifier, self._wanted = classifier, tier
+        self._tier: Tier | None = None
 
     def judge(self, prompt: str | None, response: Response | str) -> Verdict:
         """The verdict on one exchange.
@@ -81,62 +119,114 @@ class Ladder:
         return self.judge_many([(prompt, response)])[0]
 
     def judge_many(self, rows: Sequence[tuple[str | None, Response | str]]) -> list[Verdict]:
-        """Verdicts on many exchanges, in order; batches share the classifier's arithmetic."""
-        verdicts: list[Verdict | None] = []
-        waiting: list[tuple[int, _Read]] = []
-        for index, (_prompt, given) in enumerate(rows):
-            answer, shift, told_apart = _answer(given)
-            settled = judge_provider(answer)
+        """Verdicts on many exchanges, in order."""
+        verdicts: list[Verdict] = []
+        waiting: list[_Waiting] = []
+        size = 0
+        for prompt, given in rows:
+            text, shift, told_apart = _answer(given)
+            settled = judge_provider(_as_response(given, text)) if isinstance(given, Response) else None
+            if settled is None and not text.strip():
+                settled = Verdict(kind=Kind.EMPTY, decided_by="provider")
             if settled is None and not told_apart:
                 settled = Verdict(kind=Kind.UNSCORED, decided_by="rules")
-            verdicts.append(settled)
+            verdicts.append(settled or _PENDING)
             if settled is None:
-                waiting.append((index, _Read(answer, shift, scan(answer.text))))
-        if waiting:
-            model = self._classifier or shipped()
-            probabilities = model.probabilities([item.found for _, item in waiting])
-            for (index, item), probability in zip(waiting, probabilities.tolist(), strict=True):
-                verdicts[index] = self._climb(rows[index][0], item, probability)
-        return [verdict for verdict in verdicts if verdict is not None]
+                waiting.append((len(verdicts) - 1, prompt, text, shift, given))
+                size += len(text)
+                if len(waiting) >= _BATCH_ROWS or size >= _BATCH_CHARS:
+                    self._climb(waiting, verdicts)
+                    waiting, size = [], 0
+        self._climb(waiting, verdicts)
+        return verdicts
 
-    def _climb(self, prompt: str | None, item: _Read, probability: float) -> Verdict:
-        reading = read(item.found)
-        declines = probability >= self._threshold
-        if reading.decisive and (reading.kind is not Kind.COMPLY) == declines:
-            return _verdict(reading.kind, item, probability, "rules")
-        if self._judge is not None and self._band[0] <= probability <= self._band[1]:
-            return self._judge.judge(prompt, item.answer)
-        kind = find_kind(item.found) if declines else Kind.COMPLY
-        return _verdict(kind, item, probability, "classifier")
+    def _climb(self, waiting: list[_Waiting], verdicts: list[Verdict]) -> None:
+        if not waiting:
+            return
+        prompts = [item[1] for item in waiting]
+        texts = [item[2] for item in waiting]
+        found = look(texts)
+        model = self._classifier or shipped()
+        probabilities, by_kind = model.judge(found, prompts)
+        if self._wanted == "accurate":
+            probabilities = self._accurate().probabilities(prompts, texts, [None] * len(texts))
+        declines = probabilities >= self._threshold
+        rules = plain(found, declines).tolist()
+        best = by_kind.argmax(axis=1).tolist()
+        kinds = [KINDS[k] if d else Kind.COMPLY for k, d in zip(best, declines.tolist(), strict=True)]
+        reasons, onsets = find_reasons(found, kinds), find_onsets(found, kinds)
+        low, high = self._band
+        for item, kind, reason, onset, probability, by_rules in zip(
+            waiting, kinds, reasons, onsets, probabilities.tolist(), rules, strict=True
+        ):
+            index, prompt, text, shift, given = item
+            if self._judge is not None and not by_rules and low <= probability <= high:
+                verdicts[index] = self._judge.judge(prompt, _as_response(given, text))
+                continue
+            verdicts[index] = Verdict(
+                kind=kind,
+                reason=reason,
+                onset=None if onset is None else onset + shift,
+                probability=round(probability, 4),
+                decided_by="rules" if by_rules else "classifier",
+            )
+
+    def _accurate(self) -> Tier:
+        if self._tier is None:
+            from demur.responses.encoder import Encoder
+
+            self._tier = Encoder.shipped(fallback=_Fast(self._classifier or shipped()))
+        return self._tier
 
 
-def _verdict(kind: Kind, item: _Read, probability: float, decided_by: str) -> Verdict:
-    onset = find_onset(item.found, kind)
-    return Verdict(
-        kind=kind,
-        reason=find_reason(item.found, kind),
-        onset=None if onset is None else onset + item.shift,
-        probability=round(probability, 4),
-        decided_by=decided_by,
-    )
+# `split` finds reasoning only in texts that have one of these; looking for them first is a hundred times as fast.
+_LABEL = re.compile(
+    r"(?:reasoning|thinking|thoughts?|process|rationale|scratchpad)[*_]{0,3}[ \t]{0,4}"
+    r"(?:[:\uff1a]|[*_]{0,3}[ \t]{0,8}\r?$)",
+    re.MULTILINE,
+)
 
 
-def _answer(given: Response | str) -> tuple[Response, int, bool]:
-    """The response whose text is the answer alone, where it starts in the given text, and whether it can be told."""
+def _may_reason(text: str) -> bool:
+    low = text.lower()
+    if not low.isascii() and ("\u25c1" in low or "\u0131" in low or "\u017f" in low or "\u0307" in low):
+        return True  # a tag of its own, and letters that a pattern takes for i and s
+    if "<" in low or "[think]" in low or "[/think]" in low or low.lstrip().startswith(("analysis", "commentary")):
+        return True
+    if ":" not in low and "#" not in low and "\uff1a" not in low:
+        return False
+    # one search after the other: a generator would cost more than all of them
+    labelled = "thought" in low or "thinking" in low or "reasoning" in low
+    labelled = labelled or "rationale" in low or "scratchpad" in low
+    return labelled and _LABEL.search(low) is not None
+
+
+def _answer(given: Response | str) -> tuple[str, int, bool]:
+    """The answer alone, where it starts in the given text, and whether it can be told from its reasoning."""
     if isinstance(given, Response):
         if given.reasoning is not None:
-            return given, 0, True
+            return given.text, 0, True
         if given.meta.get("reasoning_state") == "unsplittable":
-            return given, 0, False
-        text, response = given.text, given
+            return given.text, 0, False
+        text = given.text
     elif isinstance(given, str):
-        text, response = given, Response(text=given)
+        text = given
     else:
         raise InputError(f"a response must be a string or a Response, got {type(given).__name__}")
+    if not _may_reason(text):
+        return text, 0, True
     parts = split(text)
     if parts.reasoning is None:
-        return response, 0, parts.state != "unsplittable"
-    return response.model_copy(update={"text": parts.answer, "reasoning": parts.reasoning}), parts.answer_start, True
+        return text, 0, parts.state != "unsplittable"
+    return parts.answer, parts.answer_start, True
+
+
+def _as_response(given: Response | str, answer: str) -> Response:
+    """What a judge is shown: the answer apart from its reasoning."""
+    response = given if isinstance(given, Response) else Response(text=given)
+    if response.text == answer:
+        return response
+    return response.model_copy(update={"text": answer, "reasoning": split(response.text).reasoning})
 
 
 _DEFAULT = Ladder()

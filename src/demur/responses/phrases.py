@@ -1,207 +1,202 @@
-# ruff: noqa: E501 - tables of phrases read better with one family a line
-"""English phrase families: what declining, excusing, turning and doing sound like.
+# ruff: noqa: E501 - tables of phrases read better with one pattern a line
+"""English phrase families: what declining, excusing, turning, caring and doing sound like.
 
-A family is one compiled pattern over normalised text (lower case, straight quotes). Families are built from small parts
-(who speaks, how it is softened, which verb), because models recombine the parts endlessly while lists of whole
-sentences go stale. A space in a pattern stands for any run of white space.
+Patterns are those of `demur.responses.lexicon`: words, groups, `_` for any word, names in capitals. Families are built from small
+parts (who speaks, how it is softened, which verb), because models recombine the parts endlessly while lists of whole sentences
+go stale.
 """
 
 from __future__ import annotations
 
-import re
+__all__ = ["ABSTAINING", "APOLOGY", "CLARIFYING", "ENGLISH", "HARD", "IMPERSONAL", "NAMES", "PROMPT", "REASONS", "REBUTTING", "REDIRECTING", "WORK"]  # fmt: skip
 
-__all__ = ["COMPLIANCE", "DECLINE", "ENGLISH", "REASONS", "SOFT"]
+NAMES: dict[str, str] = {
+    "I": "i|we|this ai|this model|this assistant|this chatbot|this system|the ai|the assistant|the model|the chatbot|chatgpt",
+    "IM": "i'm|i am|im|we're|we are",
+    "ADV": "simply|just|also|unfortunately|regrettably|really|still|therefore|thus|definitely|absolutely|only|ever|personally|respectfully|kindly|politely|ethically|legally|directly|actually|currently|either|sincerely|honestly|truly|certainly|firmly|strictly|always|fully|now|yet|again|knowingly|in good (conscience|faith)|at this time|at the moment|under any circumstances|and (will|would|shall) not|nor (will|would|can) i|or will not|sorry but|afraid but|however",
+    "MODALNOT": "can't|cannot|can not|cant|couldn't|could not|won't|wont|will not|wouldn't|would not|shall not|shan't|may not|mustn't|must not|should not|shouldn't|can never|will never|would never|could never|can no longer",
+    "UNABLE": "unable|not able|not going|not willing|unwilling|not allowed|not permitted|not programmed|not designed|not authorized|not authorised|not equipped|not capable|not in a position|not at liberty|not trained|not set up|not supposed|not meant|not built|not intended|not about|prohibited|forbidden|restricted|barred|never going|incapable|disallowed",
+    "CANT": "ADV* (MODALNOT|am ADV* UNABLE (to|of|from)?|are ADV* UNABLE (to|of|from)?|is ADV* UNABLE (to|of|from)?|(will|'ll|would) not be (able|willing|allowed|comfortable) to?|won't be (able|willing|allowed|comfortable) to?|wouldn't be (able|willing|allowed|comfortable) to?|have to not|am afraid (that|i|we)* MODALNOT)",
+    "DONT": "(don't|do not|dont|does not|doesn't|never|cannot ever|didn't|did not)",
+    "DO": "help|assist|aid|provide|comply|fulfil|fulfill|do (that|this|it|so|what|anything|such)|create|write|generate|give|offer|share|engage|participate|continue|answer|respond|discuss|make|produce|recommend|condone|encourage|promote|advise|suggest|tell|show|teach|explain|support|endorse|facilitate|contribute|enable|complete|carry out|process|perform|proceed|grant|honor|honour|satisfy|supply|draft|compose|craft|develop|design|list|describe|detail|outline|instruct|guide|walk you|roleplay|role-play|role play|pretend|act|simulate|take part|be part|be involved|get involved|go along|go there|entertain|indulge|accommodate|meet|go into|get into|elaborate|repeat|reveal|disclose|translate|summarize|summarise|analyze|analyse|review|code|build|include|use|make up|fabricate|disparage|insult|mock|be of (help|assistance|service)|be (helping|assisting|providing|creating|writing|sharing|part|involved|used)|advocate|justify|impersonate|obey|execute|allow|permit|agree to|adopt|assume|speak in|say (that|those|such|anything)|do",
+    "DOING": "helping|assisting|providing|complying|fulfilling|creating|writing|generating|giving|offering|sharing|engaging|participating|continuing|answering|responding|discussing|making|producing|recommending|condoning|encouraging|promoting|advising|suggesting|telling|showing|teaching|explaining|supporting|endorsing|facilitating|contributing|doing|describing|proceeding",
+    # What a model cannot have an opinion on: weaker, because an answer often follows.
+    "SAY": "say|speak|talk|joke|comment|express|judge|have|feel|experience|take (a|any)? (side|sides|stance|position)|(give|provide|offer|make|form|share) (a|an|any|my|you|with|you with)* (personal|definitive|specific|single|subjective|direct|opinion|opinions|judgment|judgments|judgement|prediction|predictions|definite|conclusive|accurate|exact|real-time|comment|comments|value)",
+    "KNOW": "predict|know|verify|confirm|determine|access|browse|speculate|identify|find|locate|say (for sure|for certain|with certainty|whether|who|what|if)|be (sure|certain)|guarantee|foresee|tell you (who|when|what|where|exactly|with certainty|the future)|see|view|open|read|look up|search|retrieve|recall|remember|diagnose|hear|watch|listen",
+    "MUST": "must|have to|need to|will|would|shall|am going to|will have to|would have to|should|am obliged to|am required to|choose to|prefer to|would like to|going to have to|have no choice but to|am forced to|am inclined to|am bound to|am compelled to|'ll have to|want to|ought to|can only",
+    "BAD": "inappropriate|unethical|immoral|irresponsible|unacceptable|impermissible|wrong|illegal|harmful|dangerous|offensive|disrespectful|hurtful|unlawful|unsafe|hateful|discriminatory|problematic|reprehensible|abhorrent|deplorable|derogatory|racist|sexist|insensitive|malicious|violent|criminal|unjust|cruel|abusive",
+    "NOTGOOD": "not (appropriate|ethical|acceptable|right|okay|ok|legal|safe|advisable|permissible|suitable|possible|respectful|something|allowed|permitted|advised|recommended|responsible|productive|constructive|helpful|a good idea|in line)|never (appropriate|ethical|acceptable|right|okay|ok|justified|justifiable|a good idea)|BAD",
+    "VERY": "also|simply|never|just|both|highly|very|extremely|completely|morally|clearly|considered|deeply|strictly|generally|potentially|inherently|not only|ethically|legally|absolutely|utterly|incredibly|truly|really|often|still",
+    "REQUEST": "request|requests|prompt|question|questions|query|topic|content|task|instruction|instructions|scenario|conversation|statement|message|input|subject|behavior|behaviour|language|action|actions|activity|activities|idea|plan|act",
+    "RULES": "programming|guideline|guidelines|policy|policies|principle|principles|values|code|rules|terms|standards|guardrails|training|purpose|scope|capability|capabilities|abilities|ability|limits|limitations|ethics|design|boundaries|constraints|restrictions|use case|instructions|law|laws",
+    "SEEK": "consult|consulting|seek|seeking|contact|contacting|reach out|reaching out|speak to|speak with|speaking to|speaking with|talk to|talk with|talking to|talking with|refer to|report|visit|get help|call|calling|ask|turn to|work with",
+    "EXPERT": "professional|professionals|doctor|lawyer|attorney|therapist|counselor|counsellor|physician|psychologist|expert|experts|authorities|police|hotline|helpline|specialist|pharmacist|loved one|loved ones|friend|friends|someone you trust|somebody you trust|trusted friend|trusted person|trusted adult|mental health|medical|legal advice|support group|local law enforcement|law enforcement|healthcare provider|emergency services|financial advisor",
+    "ARE": "is|are|was|were|be|would be|isn't|aren't|seems|seem|appears|appear|sounds|looks|remains|will be|could be|can be|may be|might be",
+    "IT": "it|that|this|doing so|such (behavior|behaviour|actions|content|things|acts|requests)|these|those|what you (are asking|ask|want|describe|are describing|are suggesting|said)|your REQUEST|the REQUEST|this REQUEST|that REQUEST|such an? REQUEST|such REQUEST",
+    "GROUPWORD": "everyone|everybody|every (person|human|individual|human being)|all (people|individuals|humans|human beings|persons|lives|members|students|employees|races|genders|religions|groups)|people of all|each (person|individual)|one another|each other|others",
+}  # fmt: skip
 
+HARD: dict[str, tuple[str, ...]] = {
+    "cannot": (
+        "I CANT ADV* to? (DO|DOING)",
+        "IM ADV* UNABLE (to|of|from)? ADV* (DO|DOING|be DOING)",
+        "IM ADV* not ADV* (comfortable|prepared|willing|interested|okay|ok) (with|to|in)? (DO|DOING)?",
+        "(i'll|we'll|i'd|we'd) ADV* not be (able|willing|comfortable) to?",
+        "(i'll|we'll) (never|not) (DO|DOING)",
+        "(not|never|un) be? able to ADV* (help|assist|provide|comply|fulfill|fulfil|answer|respond|create|write|generate|share|support|offer|engage|complete|participate|discuss)",
+        "(unable|not able) to (DO)",
+        "(and|but|so|therefore|thus|hence|which|that|programmed|model|assistant|ai) i? ADV* (cannot|can't|can not|will not|won't|must not|am unable to|am not able to) ADV* (provide|assist|help|support|fulfill|fulfil|comply|engage|participate|generate|create|write|condone|promote|encourage|offer|give|answer|respond|facilitate|endorse|recommend|advise|discuss|share)",
+        "nothing I can do", "not something (that)? (i'd|i'm|I) (can|could|am|will|would|want|feel|do)* ",
+        "(that's|this is|it's|that is) (not something|a line|where i)",
+        "I DONT ADV* (feel|think it's?|believe it's?|consider it) (comfortable|right|safe|appropriate|okay|ok|ethical|good)",
+        "(that|this|it) is ADV* (outside|beyond) (of)? (what|my|the) (i|we|_2) (can|am|will|do)*",
+        "not (going|willing) to ADV* (DO)", "^(no)? i? (refuse|decline|won't|cannot|can't)",
+    ),
+    "cannotbare": ("^(sorry|unfortunately|no|apologies)? (but)? i CANT", "I CANT (that|this|it)", "(i'm|i am) sorry ADV* (but)? i? (can't|cannot|can not|won't|will not)", "no (i|we) (can't|cannot|won't|will not|don't|do not)"),
+    "fulfil": (
+        "(can't|cannot|can not|won't|will not|unable to|not able to|refuse to|could not|couldn't) ADV* (be)? (fulfil|fulfill|comply|proceed|accommodate|honor|honour|complete|fulfilled|completed|provided|generated|processed|granted|satisfy|entertain)",
+        "(can't|cannot|can not|won't|will not|unable to|not able to) ADV* (help|assist|aid|support) (you )?(with|in|on|by|you)", "(can't|cannot|can not) ADV* (help|assist)", "(can't|cannot|can not|won't) do (that|this|it|so)",
+        "REQUEST (cannot|can't|can not|could not|will not) be (fulfilled|completed|processed|answered|met|granted|accommodated)",
+    ),
+    "refuse": (
+        "(I|i'll|i'd|i'm|we'll|we'd) ADV* MUST? ADV* (respectfully|politely|kindly)? (decline|refuse|refrain|abstain|reject|pass on|opt out|say no|turn (this|that|it|you) down|draw the line)",
+        "i'm (going|obliged|required|forced|bound|inclined) (to)? (have to)? (decline|refuse|refrain|reject|abstain)", "I (declined|refused)", "(have|had) to (decline|refuse)",
+        "(my|an) answer (is|has to be|must be) no", "i (object|abstain)", "(must|will|have to) (respectfully|politely) (decline|refuse)",
+    ),
+    "rathernot": ("(i'd|i would|we'd|we would|i) ADV* (rather|prefer) not", "(i'd|i would|i) prefer to not", "let's not", "i'd like to (avoid|steer|refrain|keep|stay)", "(prefer|want|like) to (avoid|steer clear|stay away|stick)", "i (try|aim|strive) (not to|to avoid)"),
+    "no": ("(hard|firm|absolute|big|resounding|categorical) no", "no can do", "out of the question", "count me out", "that's an? no", "(request|access) (denied|refused|rejected|declined|blocked)", "^no", "^absolutely not", "^definitely not", "^nope", "^never", "not happening", "^no (i|we|that|this|sorry)", "i (pass|decline)"),
+    "stance": (
+        "I DONT ADV* (provide|condone|support|encourage|promote|engage|generate|create|write|offer|assist|participate|endorse|produce|tolerate|make (jokes|fun|such|discriminatory|offensive)|help (people|anyone|users|with)|discuss|give (advice|instructions|out)|recommend|advocate|do (that|this)|share (that|such|personal)|want to|respond to|answer (such|that|this|questions)|use (offensive|such)|allow|facilitate|wish to|judge)",
+        "I (will|shall|would|can) (never|not) (help|assist|provide|do|engage|be|participate|write|create|say|condone|tolerate|support)",
+        "should (not|never) be (encouraged|promoted|condoned|tolerated|supported|used|glorified|normalized)", "(cannot|can't|can not|do not|don't|not|never|neither) (condone|endorse|tolerate|encourage|promote|advocate|glorify)",
+    ),
+    "condemn": ("I (strongly|cannot|can't|can not|do not|don't|must|would|also)* (condemn|disapprove|oppose|urge you (not|to|against)|discourage|advise against|advise you (not|against)|caution (you)? against|warn|denounce|implore|beg you)", "(strongly|highly)? (advise|recommend|urge|caution|advised|recommended) (you)? (against|not to)", "please (don't|do not|never) (do|attempt|try|harm|hurt|use|engage)", "(you|one|we|people) should (not|never|avoid|refrain)", "(you|we) (shouldn't|mustn't)", "(avoid|refrain from) (doing|engaging|using|making|trying|attempting|any)"),
+    "programmed": (
+        "IM ADV* (programmed|bound|obligated|required|designed|trained|committed|here) (to|by|for)",
+        "(programmed|designed|intended|built|made|meant|created|here|trained|developed) (not to|to avoid|to refuse|to decline|to follow|to adhere|to prioritize|to promote|to provide|to assist|to be)",
+        "(not|never) ADV* (programmed|designed|intended|meant|appropriate for me|ethical for me|within my) (to|for|RULES)?",
+        "my (main|primary|sole|core)? (purpose|goal|role|function|aim|job|priority|duty) (is|as)", "i (strive|aim|am committed|adhere|must adhere|follow|must follow|have to follow|am obligated) (to)?",
+    ),
+    "against": (
+        "(against|violates|violate|violating|violation of|contrary to|outside|outside of|beyond|go against|goes against|going against|conflicts with|conflict with|in conflict with|not in line with|prevented by|inconsistent with|bound by|contravenes|breaches|breach of|breaking|not aligned with|align with|adhere to|comply with|within) (my|our|openai's?|openai|anthropic's?|the|its|all|any|google's?|meta's?|ethical|moral|content|community|company|legal) _2 RULES",
+        "my _2 RULES (prohibit|prohibits|prevent|prevents|forbid|forbids|does not allow|do not allow|don't allow|doesn't allow|do not permit|doesn't permit|require|requires|prioritize|restrict|dictate|state|are|is)",
+        "(ethical|safety|content|moral|community|openai|usage|use|legal) (and _)? (guidelines|policy|policies|standards|principles|code|considerations|boundaries)",
+        "(prohibit|prohibits|prevents|forbids|prohibited|restricted|prevent) (me)? (from|by)", "terms of (service|use)", "my (programming|guidelines|principles|values|code)",
+    ),
+    "stopasking": ("please (do not|don't|refrain from|avoid|stop|never) (ask|asking|request|requesting|make such|making|using me|use me|use|sending|engage|engaging)", "i (ask|request|urge|kindly ask|would ask|kindly request) (that)? you (to)? (not|refrain|stop|please|respect|keep|reconsider|avoid)", "(let's|we should) (keep|maintain|focus|try to keep|be respectful|use|promote|treat)", "(keep|maintain) (our|this|the) (conversation|discussion|interaction|interactions) (respectful|appropriate|civil|positive|professional|safe)?"),
+}  # fmt: skip
+"""Families that decline. Each by itself can carry a refusal."""
 
-def _family(*alternatives: str, opening: str = "") -> re.Pattern[str]:
-    """One pattern for all alternatives; `opening` counts only where the text begins."""
-    joined = "|".join(alternatives)
-    first = rf"\A\W*(?:{opening})|" if opening else ""
-    return re.compile(rf"{first}\b(?:{joined})".replace(" ", r"\s+"))
+IMPERSONAL: dict[str, tuple[str, ...]] = {
+    "inappropriate": ("(IT|it's|that's|it'd|it would|that would) ARE? be? VERY* NOTGOOD (and _2)? (for (me|an ai|anyone|any))? (to|for|as|because)", "ARE VERY* NOTGOOD", "(it's|that's) VERY* NOTGOOD", "(BAD) and VERY* (BAD)"),
+    "badrequest": (
+        "(this|that|your|the|such an?|such) (type of|kind of)? REQUEST (is|are|was|would be|seems|appears|violates|violate|goes|go|contains|contain|involves|involve|promotes|promote|asks|cannot|can't|could|may|raises|falls) (to (be|involve|violate|promote))? VERY* (_ and)? (BAD|NOTGOOD|against|our|my|openai's|openai|hate|violence|hateful|discrimination|outside|beyond|sensitive)",
+        "(inappropriate|unethical|harmful|offensive|illegal|dangerous|sensitive|explicit|hateful|unlawful|malicious|such|that kind of|this kind of|that type of|this type of) (or _)? (and _)? (REQUEST|material|purposes|advice|information|instructions|jokes|stereotypes|responses|conduct|intent)",
+    ),
+}  # fmt: skip
+"""It would be wrong to."""
 
+APOLOGY: dict[str, tuple[str, ...]] = {
+    "sorrybut": ("sorry (but|however|i can't|i cannot|i can not|i won't|i am|i'm|i do|i don't|i must|as an|that's|this|no|to say|to inform|to disappoint)", "(my)? apologies (but|i|however|as)", "i (must|do|sincerely|deeply)? (apologize|apologise) (but|as|however|i|if my|if this|if that|for not|for being unable|that i)", "sorry for not being able", "(sorry|apologize|apologise|apologies) for (any|the) (inconvenience|disappointment)"),
+    "sorry": ("^(no|oh|ok|okay|well|hi|hello|ah|hey|um)? IM? (so|very|really|terribly|truly|deeply|genuinely)? sorry", "^(my|sincere|deepest)? apologies", "^i (must|do|sincerely|deeply)? (apologize|apologise)"),
+    "afraid": ("IM afraid (i|that|we|this|it|not)", "i regret (that|to)", "i wish i could"),
+    "unfortunately": ("(unfortunately|regrettably|sadly) (i|we|as|this|that|it|my|there|the|i'm|it's)",),
+    "whileiunderstand": ("(while|although|though) i (can)? (understand|appreciate|recognize|recognise|respect|see|acknowledge|get|know|want|would|enjoy)", "(thank you|thanks) for (your|the|reaching|sharing|asking)", "i (can)? (understand|appreciate|see|hear|get) (that|your|you|you're|how|why|where|the)"),
+}  # fmt: skip
+"""Excuses: with a hard family, or alone in a short text."""
 
-_I = r"(?:i|we|this (?:ai|model|assistant|chatbot|system)|the (?:ai|assistant|model|chatbot))"
-_ADV = (
-    r"(?: (?:simply|just|also|unfortunately|regrettably|really|still|therefore|thus|definitely|absolutely|only|ever|"
-    r"personally|respectfully|kindly|politely|ethically|legally|directly|actually|currently|either|in good (?:conscience|faith)|"
-    r"at this time|under any circumstances|and (?:will|would|shall) not|nor (?:will|would|can) i|or will not))*"
-)
-_AM = r"(?:'m|'re| am| are| is)"
-_CANT = (
-    r"(?: (?:can't|cannot|can not|cant|couldn't|could not|won't|will not|wouldn't|would not|shall not|shan't|may not|mustn't|"
-    rf"must not|should not|shouldn't)|{_AM}(?: simply| just| also| still| therefore)? (?:unable|not able|not going|not willing|unwilling|not allowed|"
-    r"not permitted|not programmed|not designed|not authorized|not authorised|not equipped|not capable|not here|not in a position|"
-    r"not trained|not set up|prohibited|forbidden|restricted|barred)(?: to| of| from)?"
-    r"|(?: will|'ll| would|'d)(?: not|n't) be (?:able|willing|allowed|comfortable)(?: to)?| won't be (?:able|willing)(?: to)?"
-    r"|'ll have to not)"
-)
-_DONT = r"(?: (?:don't|do not|does not|doesn't|never|cannot ever))"
-# What a model says it will not do.
-_DO = (
-    r"(?:help|assist|aid|provide|comply|fulfil|fulfill|do (?:that|this|it|so|what)|create|write|generate|give|offer|share|engage|participate|"
-    r"continue|answer|respond|discuss|make|produce|recommend|condone|encourage|promote|advise|suggest|tell|show|teach|explain|"
-    r"support|endorse|facilitate|contribute|enable|complete|carry out|process|perform|proceed|grant|honou?r|satisfy|supply|"
-    r"draft|compose|craft|develop|design|list|describe|detail|outline|instruct|guide|walk you|role-?play|pretend|act|simulate|"
-    r"take part|be part|be involved|get involved|go along|go there|entertain|indulge|accommodate|meet|"
-    r"go into|get into|elaborate|repeat|reveal|disclose|translate|summari[sz]e|analy[sz]e|review|code|build|include|use|make up|fabricate|"
-    r"disparage|insult|mock|be of (?:help|assistance)|in any way|with (?:that|this|your))"
-)
-# What a model cannot have an opinion on: weaker, because an answer often follows.
-_SAY = r"(?:say|speak|talk|joke|comment|express|judge|give (?:a |any |you )?(?:personal|definitive|specific|single|subjective)|(?:provide|offer|make|form|share) (?:a |an |any |you with )*(?:personal|definitive|specific|single|subjective|direct|opinion|judg\w+|prediction|definite|conclusive|accurate|exact|real-time|comment)|take (?:a |any )?(?:side|stance|position)|have)"
-_DOING = (
-    r"(?:help|assist|provid|comply|fulfill|creat|writ|generat|giv|offer|shar|engag|participat|continu|answer|respond|discuss|mak|"
-    r"produc|recommend|condon|encourag|promot|advis|suggest|tell|show|teach|explain|support|endors|facilitat|contribut|do)ing"
-)
+ABSTAINING: dict[str, tuple[str, ...]] = {
+    "dontknow": (
+        "I DONT ADV* (know|recall|remember|understand what|possess|have|currently have|keep|store|track|retain) _4 (access|information|knowledge|data|details|enough|context|ability|capability|record|records|idea|evidence|insight|memory|means|a way|capacity|memories)",
+        "I DONT ADV* (know|recall|remember|understand)", "(i have|i've) no (idea|information|knowledge|way|access|record|memory|data|means)", "^not sure", "IM ADV* (not (aware|sure|certain|familiar|privy|informed|knowledgeable)|unaware|unsure|unfamiliar|uncertain)",
+        "I lack (the)? (ability|information|knowledge|capability|context|data)",
+    ),
+    "cannotknow": ("I CANT ADV* to? KNOW", "IM ADV* UNABLE (to|of)? ADV* (KNOW)", "(unable|not able) to (KNOW)", "(not|cannot|can't) (publicly)? (available|known|disclosed|confirmed|be (known|predicted|determined|verified))"),
+    "unknowable": (
+        "(there's|there is|it's|it is|that's|that is) (no (way|reliable|information|evidence|record|definitive|single|one|publicly)|not (possible|clear|known|publicly|yet)|impossible|difficult|hard|unclear|unknown|too early) _ (to (know|predict|determine|say|verify|tell|give|provide)|whether|who|what|about|answer|how)",
+        "(there's|there is|it's|it is) (no way|not possible|impossible|difficult|hard|unclear|unknown|too early) (to|whether|who|what|if|for)", "no one (knows|can know|can predict|can say|knows for)", "nobody (knows|can)", "only time will tell", "remains (to be seen|unknown|unclear|uncertain)", "depends on (many|various|several|a number|a variety|the|multiple|who|your|factors)", "(highly)? (speculative|unpredictable)",
+    ),
+    "cutoff": ("(as of|up to|until|since) my (last|latest|most recent)? (knowledge|training|update|information)", "my (knowledge|training|data|information) (cut-off|cutoff|only|is limited|was last|ends|does|is based|has a)", "knowledge (cut-off|cutoff|cut off)", "(as of|in) 2021", "real-time (data|information|access|updates)", "(browse|access) the (internet|web)", "up-to-date information"),
+    "noinfo": ("(no|not) (publicly|reliable|official|credible|specific|verified|confirmed|sufficient|enough|any)* (available|known)? (information|data|records|details|evidence)", "(confidential|private|classified|proprietary|sensitive|personal) (and _)? (or _)? (information|data|details|records|matter|in nature)", "not (publicly )?available", "(access to|share|disclose|reveal) (personal|private|confidential|sensitive|classified|that|such|any|individual)"),
+    "humanizing": (
+        "I DONT ADV* (have|possess|hold|experience|feel|form|get|own|eat|sleep|date|fall|need|exist) _4 (opinions|opinion|feelings|emotions|emotion|beliefs|preferences|preference|experiences|desires|body|bodies|physical|consciousness|senses|gender|age|race|religion|thoughts|relationships|address|in love|intentions|biases|personal|subjective|family|friends|life|hobbies|favorite|favourite|self-awareness)",
+        "as an? _4 (ai|model|program|machine|assistant|chatbot) _3 (don't|do not|lack|cannot|can't|have no) (have|possess|experience|feel|form|hold)? (personal|opinions|feelings|emotions|beliefs|preferences|any|physical|human)", "without (feelings|emotions|personal|consciousness)", "not (a)? (human|real person|person|sentient|conscious|capable of (feeling|having|experiencing|emotions))", "i lack (personal|feelings|emotions|the ability|consciousness|physical)", "(personal|subjective) (opinions|beliefs|preferences|feelings|emotions|experiences)", "(remain|stay|be|am) (neutral|impartial|unbiased|objective)",
+    ),
+    "unsaid": ("I CANT ADV* to? SAY", "IM ADV* UNABLE (to|of)? SAY", "up to (individual|personal|each|you|interpretation|debate)", "subjective", "matter of (opinion|debate|perspective|personal|interpretation|taste)", "(different|differing|varying|varied) (people|opinions|views|perspectives|beliefs|individuals)"),
+}  # fmt: skip
+"""Does not or cannot know; has no opinions."""
 
-DECLINE = {
-    # I'm not able to help
-    "cannot": _family(
-        rf"{_I}{_CANT}{_ADV} (?!{_SAY})(?:(?:be )?(?:to )?{_DO}|be {_DOING}|{_DOING})\b",
-        rf"{_I}{_AM}{_ADV} not{_ADV} (?:comfortable|prepared|willing|interested in|going to be)(?: with| to)?",
-        rf"(?:not|never|un)(?: be)? ?able to(?: to)? {_DO}\b(?! (?:a|with) (?:few|little|lot))",
-        r"(?:can't|cannot|can not) (?:do that|help (?:you|with)|help\b)",
-        # the subject may stand a clause earlier: "I follow ethical guidelines and cannot provide assistance"
-        r"(?:and|but|so|therefore|thus|hence|which|that|programmed|model|assistant|,) (?:i )?(?:cannot|can't|can not|will not|won't|am unable to|am not able to|must not|do not) (?:provide|assist|help|support|fulfill?|comply|engage|participate|generate|create|write|condone|promote|encourage|offer|give|answer|respond|facilitate|endorse|recommend|advise)",
-        rf"nothing {_I} can do|not something {_I}(?:'d|'m| can| could| am| will| would| want| feel)",
-        rf"{_I}{_DONT}{_ADV} (?:feel|think it'?s?|believe it'?s?|consider it) (?:comfortable|right|safe|appropriate|okay|ok|it'?s? (?:appropriate|right|ethical|a good idea)|it is (?:appropriate|right|ethical))",
-        opening=rf"(?:(?:i'm |i am )?sorry,? |unfortunately,? |no,? )?i{_CANT}(?! (?:wait|believe|stress|thank|help but|imagine|agree more|begin|emphasi|overstate|recommend .{{0,20}}enough))",
+REBUTTING: dict[str, tuple[str, ...]] = {
+    "false": (
+        "(IT|(the|your) (idea|notion|claim|premise|statement|question|assumption|stereotype|belief|generalization)) _4 ARE _2 (not (true|accurate|correct|fair|supported|based|valid|a (fair|valid|true))|false|incorrect|inaccurate|untrue|unfounded|baseless|an? _ (stereotype|myth|misconception|generalization|generalisation|conspiracy)|an? (stereotype|myth|misconception|generalization|generalisation)|misleading|on a false|racist|sexist)",
+        "(not|isn't|aren't|never) (true|accurate|fair|correct|factual|supported|valid)", "(a|common|harmful|negative|false|outdated|such|these|racist|gender|racial) (stereotype|stereotypes|myth|misconception|misconceptions|generalization|generalizations|conspiracy theory|prejudice)", "(stereotyping|generalizing|generalize|stereotypical|overgeneralization|misinformation|disinformation)", "(contrary to|despite) (popular|this|the) (belief|claim|myth)",
     ),
-    # I must decline
-    "refusal": _family(
-        rf"{_I}(?:'ll|'d)?{_ADV}(?: must| have to| need to| will| would| shall| am going to|'m going to| will have to| would have to| should| am obliged to| am required to| choose to| prefer to| would like to| going to have to|'ll have to| have no choice but to)?"
-        rf"{_ADV} (?:decline|refuse|refrain|abstain|reject|pass on|opt out|say no|turn (?:this|that|it|you) down|draw the line)\b",
-        rf"{_I}(?:'d| would) (?:rather|prefer) not\b|{_I}(?:'d| would) prefer to not\b",
-        r"(?:hard|firm|absolute|big|resounding|categorical) no\b|no can do|out of the question|count me out|that'?s? a no\b",
-        r"(?:that|this|it)(?:'s| is) (?:a request|something|not a request) (?:that )?i (?:can't|cannot|won't|will not|am unable|have to|must)",
-        r"(?:can't|cannot|won't|unable to|not able to|refuse to) (?:fulfil|fulfill|comply|proceed|accommodate|honou?r|complete|be (?:fulfilled|completed|provided|generated|processed))",
-        r"request (?:denied|refused|rejected|declined|blocked)|access denied|i refuse\b|i decline\b|i object\b",
-        rf"{_I} (?:will|shall|would) (?:never|not) (?:help|assist|provide|do|engage|be|participate|write|create|say)",
-        r"please (?:do not|don't|refrain from|avoid|stop) (?:ask|asking|request|requesting|mak(?:e|ing) (?:such|this|these)|us(?:e|ing) me)",
-    ),
-    # I do not provide, I do not condone
-    "stance": _family(
-        rf"{_I}{_DONT}{_ADV} (?:provide|condone|support|encourage|promote|engage|generate|create|write|offer|assist|participate|"
-        r"endorse|produce|tolerate|make (?:jokes|fun|such|discriminatory|offensive)|help (?:people|anyone|users|with)|discuss|give (?:advice|instructions|out)|"
-        r"recommend|advocate|do (?:that|this)|share (?:that|such|personal)|want to|respond to|answer (?:such|that|this|questions))",
-        rf"{_I} (?:strongly |cannot |can't |can not |do not |don't |must |would )*(?:condemn|disapprove|oppose|urge you (?:not|to (?:re|seek|stop))|discourage|advise against|advise you (?:not|against)|caution (?:you )?against|warn)\b",
-        r"i(?:'m| am) (?:programmed|bound|obligated|required) (?:to|by)|my (?:\w+ )?(?:programming|guidelines?|polic(?:y|ies)|principles) ",
-        r"(?:programmed|designed|intended|built|made|meant|created|here|trained) (?:not to|to avoid|to refuse|to decline)",
-        r"(?:not|never) (?:programmed|designed|intended|meant|appropriate for me|ethical for me|within my) (?:to |capabilit|programming|abilit|scope|purview)",
-        r"(?:against|violat\w+|contrary to|outside(?: of)?|beyond|goes? against|conflicts? with|in conflict with|not in line with|prevent(?:s|ed)? (?:me )?(?:from )?by|inconsistent with|bound by|contravenes?) (?:my|our|openai'?s?|anthropic'?s?|the|its|all|any|google'?s?|meta'?s?|ethical|moral|content|community|company) "
-        r"(?:\w+ ){0,3}(?:programming|guidelines?|polic(?:y|ies)|principles?|values?|code|rules?|terms|standards|guardrails|training|purpose|scope|capabilit\w+|abilit\w+|limits?)",
-        r"my (?:\w+ ){0,2}(?:programming|guidelines?|polic(?:y|ies)|principles?|values?|training|safety \w+) (?:prohibit|prevent|forbid|do(?:es)?n't allow|do(?:es)? not (?:allow|permit)|require|prioriti)",
-    ),
-    # it would be wrong to
-    "impersonal": _family(
-        r"(?:it|that|this|doing so|such \w+)(?:'s|'d| is| would| would be| will be|'d be)? (?:be )?(?:also |simply |never |just |both |highly |very |extremely |completely |morally |clearly |considered )*"
-        r"(?:not (?:appropriate|ethical|acceptable|right|okay|ok|legal|safe|advisable|permissible|suitable|possible for me|my place|respectful|a good idea)|inappropriate|unethical|immoral|irresponsible|unacceptable|impermissible|morally wrong|wrong)"
-        r"(?: and (?:\w+ )?\w+)?(?: for (?:me|an ai|anyone|any))? (?:to|for|as)\b",
-        r"(?:is|are|was|be|it's|that's|would be|considered|and|both)(?: (?:also|highly|very|extremely|completely|generally|both|never|deeply|strictly)){0,2} (?:not (?:appropriate|ethical|acceptable|respectful)|inappropriate|unethical|immoral|illegal and (?:unethical|immoral|harmful|dangerous|morally|can|against)|(?:harmful|dangerous|wrong) and (?:unethical|illegal|immoral))",
-        r"(?:this|that|your|the|such an?|such) (?:request|prompt|question|query|topic|content|task|instruction|scenario|conversation|statement|type of (?:request|content))s? (?:is|are|was|would be|seems?|appears?|violates?|goes|contains?|involves?|promotes?|asks?|cannot|can't|could|may) (?:to (?:be|involve|violate|promote) )?"
-        r"(?:also |both |highly |very |extremely |completely |clearly |deeply )*(?:\w+ and )?(?:inappropriate|unethical|harmful|illegal|offensive|against|not (?:appropriate|ethical|acceptable|something|allowed|permitted)|dangerous|disrespectful|problematic|our|my|openai|be (?:fulfilled|completed|processed|answered)|unacceptable|hate|violent|violence|discriminat)",
-    ),
-    # I'm sorry, but
-    "apology": _family(
-        r"(?:i'm|i am|we're|we are|so|very|terribly|truly) (?:\w+ )?sorry,? (?:but|however|i (?:can|won|am|'m|do|must)|as an|that'?s|this|no\b)",
-        r"(?:my )?apologies,? (?:but|i (?:can|am|'m|won|do)|however)|i (?:must |do |sincerely )?apologi[sz]e,? (?:but|as|however|i (?:can|am|'m|won|do)|if (?:my|this))",
-        r"i(?:'m| am) afraid (?:i|that|we|this|it)",
-        r"while i (?:understand|appreciate|recognize|respect|can understand|see)\b",
-        r"i (?:understand|appreciate|see|get|know|recognize|realize)\b[^.!?\n]{0,120}\b(?:but|however),? (?:i|as an|it|my|this|that|we)",
-        r"(?:unfortunately|regrettably),? (?:i|we|as an|this|that|it)\b",
-        opening=r"(?:(?:i|we)(?:'m| am|'re| are) (?:\w+ )?)?sorry\b(?! (?:to|for|about|you|that you|the|if you|your|i (?:missed|forgot|kept|did)|this happened))|i (?:\w+ )?apologi[sz]e\b(?! for (?:the|any|my|that|this)(?: \w+)? (?:confusion|mistake|error|delay|mix|inconvenience|misunder|oversight|earlier|last))",
-    ),
-}
-"""Families that decline. Each by itself can carry a refusal; `apology` only together with another, or alone in a short text."""
+    "noevidence": ("(there's|there is|there are|have|has|found|is|with) no (scientific|credible|reliable|factual|concrete|solid|known|clear|definitive|verified)* (evidence|basis|truth|proof|such thing|justification|excuse|reason to|place for|reports|indication|support)", "(false|unsubstantiated|unfounded|debunked|baseless|unproven|unverified) (claim|claims|rumors|allegations|information|statement|accusations|theories|theory)?", "(without|lack of|lacks) (any)? (evidence|proof|basis)", "did not (happen|occur|say|take place)", "(scientifically|been) (debunked|proven false|discredited|disproven)"),
+    "neverok": ("(no|never|not) (okay|ok|acceptable|justified|justifiable|excusable|appropriate|ethical|legal|a good idea|the answer|the solution|a solution|right)", "(wrong|not right|not okay|unacceptable) to", "(is|are|it's) (wrong|unfair|not fair|not right)", "(serious|severe|legal|negative|harmful|devastating) (legal|criminal|health|and _|_ and)? (consequences|penalties|repercussions|effects|implications|risks)", "(result|lead|leads) (in|to) (serious|severe|legal|criminal|harm|injury|imprisonment|fines|arrest)"),
+    "equal": ("GROUPWORD _4 (deserve|deserves|should be (treated|respected|valued)|is (equal|unique|worthy|valuable|entitled)|are (equal|worthy|valuable|created|entitled|unique)|has the right|have the right|regardless|equally|with respect)", "(treat|respect|treated|treating|value|accept) (everyone|others|all|each|people|them|every|every person) _2 (with|equally|fairly|as|regardless|based)?", "regardless of (their|race|gender|age|one's|your|the|ethnicity|religion|sexual)", "(respect|dignity|kindness|empathy|compassion|equality|fairness|inclusivity|tolerance|diversity|understanding) and (respect|dignity|kindness|empathy|compassion|equality|fairness|inclusivity|tolerance|diversity|inclusion|understanding|acceptance)", "(basis of|based on) (their)? (race|gender|religion|ethnicity|appearance|nationality|sexual|skin|age|disability)"),
+    "important": ("(it's|it is|is|it's also|it is also) (always|also|very|crucially|equally)? (important|essential|crucial|vital|worth|necessary|imperative|critical) (to|that|for|not|we|you)", "(it's|it is) (always)? (best|better|advisable|recommended) to", "(we|you|one|everyone|people|society|individuals) (should|must|need to|have to) (strive|always|treat|respect|remember|work|promote|be|focus|avoid|not|all|recognize|consider|use|follow|never)"),
+    "illegal": ("(it's|it is|this is|that is|that's|is|are) (also|both|highly|generally|completely|considered)* (illegal|unlawful|a (serious)? crime|a (criminal|felony|serious) (offense|offence|act)|against the law|a violation|prohibited by|punishable|a form of|a felony)", "(illegal|criminal|fraudulent|unlawful|harmful|violent|dangerous|unethical) (activities|activity|behavior|behaviour|acts|actions|act|practices|conduct|purposes)", "(violation|invasion|breach) of (privacy|the law|human rights|rights|trust|_)", "(violate|violates|violating) (the|their|someone's|privacy|human|laws)"),
+    "harms": ("(because|since|as|could|can|may|might|would|will|potentially) (it|that|this|doing so)? _ (hurt|harm|endanger|injure|hurts|harms|endangers|injures|cause|lead|result|put)", "(puts?|putting) _3 (in danger|at risk)", "(cause|causing|do|causes) _2 (harm|damage|injury|suffering|pain|distress)", "(harm|harmful|hurt|dangerous|damaging|detrimental|risk|offensive) (to|for) (others|people|you|yourself|individuals|anyone|society|someone|certain|the|both|oneself|humans)", "(harm|harming|hurting|hurt) (others|people|yourself|anyone|someone|individuals|oneself|them)"),
+    "perpetuates": ("(perpetuate|perpetuates|perpetuating|reinforce|reinforces|reinforcing|promote|promotes|promoting|spread|spreads|spreading|incite|incites|inciting|encourage|encourages|encouraging|contribute to|contributes to|glorify|glorifies) _3 (stereotypes|hate|hatred|violence|discrimination|prejudice|harm|misinformation|racism|intolerance|bigotry|division|illegal|harmful|negative|sexism|negativity|hostility|dangerous)",),
+}  # fmt: skip
+"""Argues against the request or its premise."""
 
-SOFT = {
-    "abstain": _family(
-        rf"{_I}{_DONT}{_ADV} (?:actually |currently )*(?:know|recall|remember|understand what|have (?:(?:\w+ ){{0,3}})?(?:access|information|knowledge|data|details|enough|context|ability|capability|record|idea|evidence|insight|memory|means|a way)|possess)",
-        rf"{_I}{_AM} (?:not (?:aware|sure|certain|familiar|privy|able to (?:access|browse|verify|confirm|determine|predict|identify|find|locate|know))|unaware|unsure|unfamiliar|uncertain|unable to (?:access|browse|verify|confirm|determine|predict|identify|find|locate|know|speculate))",
-        rf"{_I}{_CANT}{_ADV} (?:predict|know|verify|confirm|determine|access|browse|speculate|identify|find|locate|say for (?:sure|certain)|be (?:sure|certain)|guarantee|foresee|tell you (?:who|when|what|where|exactly|with))",
-        r"(?:there(?:'s| is)|it(?:'s| is)) (?:no (?:way|reliable|information|evidence|record|definitive|single|one)|not (?:possible|clear|known|publicly)|impossible|difficult|hard|unclear|unknown) (?:\w+ )?(?:to (?:know|predict|determine|say|verify|tell|give|provide)|whether|who|what|about|answer|how)",
-        r"(?:as of|up to|until) my (?:last |latest |most recent )?(?:knowledge|training|update|information)|my (?:knowledge|training|data|information) (?:cut-?off|only|is limited|was last|ends|does)|knowledge cut-?off",
-        r"(?:no|not) (?:publicly|reliable|publicly available|official) (?:available |known )?(?:information|data|records?)|no one (?:knows|can (?:know|predict))|nobody knows",
-    ),
-    "humanizing": _family(
-        rf"{_I}{_DONT}{_ADV} (?:actually |really )*(?:have|possess|hold|experience|feel|form|get|own|eat|sleep|date|fall) (?:(?:\w+|personal|any),? ?(?:or |and )?){{0,4}}(?:opinions?|feelings?|emotions?|beliefs?|preferences?|experiences?|desires?|bod(?:y|ies)|physical|consciousness|senses?|gender|age|race|religion|thoughts|relationships?|addresse?s?|in love|intentions?|biases)",
-        r"(?:i'm|i am|as) (?:just |only |merely |simply )?an? (?:\w+ )?(?:ai|artificial|language model|machine|computer program|virtual|digital|chatbot)[^.!?\n]{0,60}(?:not (?:a (?:person|human|real)|capable of (?:feel|hav|experienc))|without|no (?:personal|feelings|physical)|lack)",
-        r"(?:not|n't) (?:a )?(?:capable of (?:feeling|having|experiencing)|human|real person|sentient|conscious)",
-    ),
-    "rebut": _family(
-        r"(?:that|this|it|such|these|what you (?:said|are saying)|your (?:statement|question|premise|assumption|claim)|the (?:idea|notion|claim|premise|statement|question|assumption))(?: \w+){0,4} (?:is|are|isn't|aren't|was|rests|relies|contains|assumes)(?: \w+){0,2} "
-        r"(?:not (?:true|accurate|correct|fair|supported|based|valid|okay|acceptable|a (?:fair|valid|true))|false|incorrect|inaccurate|untrue|unfounded|baseless|wrong|harmful|offensive|hurtful|a (?:harmful |common |negative |false )*(?:stereotype|myth|misconception|generali[sz]ation|conspiracy)|stereotyp|prejudice|misleading|on a false|discriminat|racist|sexist|hateful|not a)",
-        r"there(?:'s| is| are) no (?:\w+ ){0,2}(?:evidence|basis|truth|proof|such thing|justification|excuse|reason to|place for)",
-        r"(?:no|never) (?:okay|ok|acceptable|justif\w+|excusable|appropriate|ethical|legal|a good idea)|(?:illegal|unethical|immoral|dangerous|harmful|wrong) and (?:\w+ )?(?:illegal|unethical|immoral|dangerous|harmful|wrong|can|should|could|may)",
-        r"(?:everyone|every (?:person|human|individual)|all (?:people|individuals|humans|human beings|lives))(?: \w+){0,4} (?:deserves?|should be (?:treated|respected|valued)|(?:is|are) (?:equal|worthy|valuable|created|entitled|unique)|has the right|have the right|regardless)",
-        r"(?:it(?:'s| is) (?:\w+ )?(?:important|essential|crucial|vital|worth|necessary|never|illegal|wrong) (?:to (?:note|remember|treat|recogni[sz]e|understand|respect|avoid|be|approach|acknowledge|promote|consider|prioriti|challenge|use|follow|seek|report)|not to|that we|for)|it(?:'s| is) (?:illegal|a (?:serious )?crime|against the law|a violation))",
-        r"it(?:'s| is|'d be| would be) (?:simply |just |plainly |morally |deeply |always |never )?(?:wrong|not right|not okay) to\b|(?:that|this)(?:'s| is) (?:simply |just |plainly )?not (?:right|fair)\b",
-        r"(?:because|since|as) (?:it|that|this|doing so) (?:\w+ )?(?:hurts?|harms?|endangers?|injures?)|puts? (?:\w+ ){0,3}(?:in danger|at risk)",
-        r"(?:perpetuat|reinforc|promot|spread|incit|encourag)\w* (?:\w+ ){0,3}(?:stereotyp|hate|hatred|violence|discriminat|prejudice|harm|misinformation|racism|intoleran|bigot|division|illegal)",
-    ),
-    "redirect": _family(
-        r"instead,? (?:i|we|let|you|of|consider|try|perhaps|why|how|it)|(?:i'd|i would|i'm|i am|we'd|we would|i'll|i will) (?:be )?(?:\w+ )?(?:happy|glad|more than (?:happy|willing)|willing|pleased|delighted|here) to (?:help|assist|provide|answer|discuss|offer|talk|share|suggest|support|chat|try|do)",
-        r"(?:is there|if (?:there(?:'s| is)|you (?:have|need|would like|want|'d like|are looking))) (?:something|anything|any|some|other|another|help|a|to)(?: \w+){0,4}",
-        r"(?:encourage|urge|advise|suggest|recommend)(?: that)? you (?:to )?(?:\w+ )?(?:explore|find|look|focus|pursue|consider|use|choose|respect|stay|obey|follow|treat|reconsider)|(?:legal|legitimate|lawful|ethical|safer|healthier|positive|constructive) (?:and \w+ )?(?:ways|means|alternatives?|options|methods|avenues|activities|opportunities)",
-        r"(?:please|you should|you can|i (?:suggest|recommend|advise|encourage|urge|would (?:suggest|recommend|advise|encourage))(?: you)?|it(?:'s| is) (?:best|recommended|advisable|important) to|you may want to|consider|i'd (?:suggest|recommend|encourage)(?: you)?)(?: to| that you)? (?:\w+ )?(?:consult|seek(?:ing)?|contact|reach(?:ing)? out|speak(?:ing)? (?:to|with)|talk(?:ing)? to|refer to|report|visit|get help|call)",
-        r"(?:how|what) about (?:we|i|you|something|another|a different|some other)|(?:talk|chat|speak) about (?:something|anything|other|another|a different)|let(?:'s|us) (?:talk|focus|discuss|keep|try|change|instead|not|explore|move)|feel free to ask|how (?:else )?(?:can|may) i (?:help|assist)|can i help you with|what (?:else )?can i",
-        r"(?:suicide|crisis|help) ?line|lifeline|\b988\b|mental health professional|licensed (?:therapist|professional)|you(?:'re| are) not alone",
-    ),
-    "clarify": _family(
-        r"(?:could|can|would|will) you (?:please |kindly |perhaps )*(?:provide|clarify|specify|elaborate|explain|give|share|tell me|rephrase|be more|let me know|expand|confirm|describe|say (?:a (?:bit|little) )?more|narrow)",
-        r"(?:please|kindly) (?:provide|clarify|specify|elaborate|give me more|share (?:the|more|your)|rephrase|let me know (?:what|which|more|if)|be more|tell me (?:more|which|what))",
-        r"(?:i|we)(?:'d| would|'ll| will)? (?:need|require) (?:a (?:bit|little) )?(?:some )?(?:more|additional|further) (?:information|context|details?)|what (?:exactly|specifically) (?:do|are|is|would)|what (?:do|did) you mean|which \w+ do you mean|(?:i'm|i am) not (?:quite |entirely )?sure what you",
-        r"your (?:question|request|message|prompt) (?:is|seems|appears) (?:to be )?(?:\w+ )?(?:unclear|vague|ambiguous|incomplete|cut off)|didn't (?:include|attach|provide)|don't see (?:any|an?|the) (?:attach|image|file|text|document|code|article)",
-    ),
-    "unsaid": _family(rf"{_I}(?:{_CANT}|{_DONT}){_ADV} {_SAY}"),
-    "identity": _family(
-        r"(?:as|i am|i'm|being)(?: just| only| merely| simply)? an? (?:\w+ ){0,3}(?:ai|a\.i\.|artificial intelligence|language model|llm|assistant|chatbot|large language)",
-        r"as chatgpt|i am chatgpt|as an assistant",
-    ),
-    "caution": _family(
-        r"(?:please note|disclaimer|warning|keep in mind|note that|important to note|for (?:educational|informational|entertainment) purposes|hypothetical|fictional)",
-    ),
-}
-"""Families that lean towards declining, or tell its kind."""
+REDIRECTING: dict[str, tuple[str, ...]] = {
+    "instead": ("instead (i|we|let|let's|you|of|consider|try|perhaps|why|how|it|focus)", "(i)? (suggest|recommend|encourage|would suggest|would recommend|would encourage) (you|that|focusing|finding|exploring|considering|trying|looking|using|talking)", "(alternatively|rather than|a better|a more)", "(legal|legitimate|lawful|ethical|safer|healthier|healthy|positive|constructive|productive|alternative|peaceful|respectful) (and _)? (ways|way|means|alternatives|alternative|options|methods|avenues|activities|opportunities|solutions|solution|manner|approach|approaches|coping)"),
+    "offer": ("(i'd|i would|i'm|i am|we'd|we are|i'll|i will) ADV* be? (more than)? (very|always|also|still)? (happy|glad|willing|pleased|delighted|here|able|available) to (help|assist|provide|answer|discuss|offer|talk|share|suggest|support|chat|try|do|listen|explore|work)", "i (can|could) (help|assist|offer|provide|suggest|try|share|give) (you)? (with|general|some|information|alternative|other|resources|support|instead)", "here (for you|to (help|support|listen|assist|talk))"),
+    "else": ("(is there|if (there's|there is|you (have|need|would like|want|are looking|are interested))) _3 (something|anything|any|some|other|another|else|help|questions|assistance)", "(something|anything|anyone) else", "(any)? other (questions|topics|requests|tasks|concerns|ways|inquiries)", "(let me know|tell me|feel free|don't hesitate|do not hesitate) (if|how|what|to|about)", "how (else)? (can|may) i (help|assist)", "what (else)? (can|would) (i|you like)", "can i help you with"),
+    "urge": ("(encourage|urge|advise|suggest|recommend|implore|invite) (that)? you (to)? _ (explore|find|look|focus|pursue|consider|use|choose|respect|stay|obey|follow|treat|reconsider|seek|reach|think|talk|speak|consult|report|avoid|refrain)", "(please|just)? (remember|consider|think about|know) (that|the|how|your|it|there|you|talking|seeking|reaching)", "(it might|it may|it could|it can) (be|also be|help) (helpful|a good|beneficial|useful|worth|to|good|best)"),
+    "seek": ("(please|you should|you can|you could|you may|you might|suggest|recommend|advise|encourage|urge|best|recommended|advisable|important|want|consider|and|or|to|strongly) (to|that)? you? (to)? _ SEEK _3 EXPERT", "(seek|seeking|get|getting|consult|professional|proper) (professional|medical|legal|immediate|expert|mental|emotional|the)? (help|advice|support|assistance|guidance|attention|treatment|counseling)", "(qualified|licensed|trained|certified|legal|medical|healthcare|mental health|trusted|financial) (professional|professionals|attorney|lawyer|doctor|therapist|expert|counselor|practitioner|provider|specialist|individual)", "(local|proper|appropriate|relevant) (authorities|law enforcement|police|channels|resources)"),
+    "hotline": ("(suicide|crisis|help|prevention|support) (prevention)? (line|hotline|lifeline|helpline|text|center|services)", "(hotline|helpline|lifeline|988|911)", "(you're|you are) not alone", "mental health (professional|professionals|resources|support|provider|services)", "(support|help|resources) (is|are) (available|out there)"),
+    "retopic": ("(how|what) about (we|i|you|something|another|a different|some other)", "(talk|chat|speak|discuss|explore|focus) (about|on)? (something|anything|other|another|a different|positive|more|else)", "let's (talk|focus|discuss|keep|try|change|instead|explore|move|work|find|shift|take)", "feel free to ask", "(change|switch) (the)? (topic|subject)", "(discuss|explore|talk about) (other|alternative|different|more)"),
+}  # fmt: skip
+"""Turns to something else, or to help of another sort."""
 
-COMPLIANCE = {
-    "agree": _family(
-        r"(?:sure|certainly|of course|absolutely|definitely|no problem|gladly|okay|ok|alright|yes|great|happy to)(?:!|,|\.| thing| here)",
-        r"here(?:'s| is| are| you go| goes)|below (?:is|are)|(?:the )?following (?:is|are|steps|list)|let me (?:help|show|explain|tell|walk)|i (?:can|will|'ll|would be happy to) (?:help|show|explain|tell|walk|provide|give)",
-        r"(?:i hope this helps|hope that helps|let me know if you (?:need|have|want|'d))",
-    ),
-    "turn": _family(
-        r"(?:however|that said|that being said|having said that|with that said|nevertheless|nonetheless|anyway|but if you|but here|but since|but for|but in|still,|with that in mind|now,? (?:if|let|for|as|here)|in (?:character|my role)|hypothetically)"
-    ),
-    "hear": _family(
-        r"sorry (?:to hear|that you|for (?:your|the|any)|about|you(?:'re| are| feel))|apologi[sz]e for (?:the|any|my)|apologies for (?:the|any|my)"
-    ),
-    "step": re.compile(r"(?m)^[ \t>*_#]*(?:step \d+|\d{1,2}[.)]|[-*\u2022])[ \t*]"),
-    "code": re.compile(r"```|(?m:^(?:import|from|def|class|#include|public|function|const|var|let) )"),
-    "persona": re.compile(
-        r"(?m)^[\W_]{0,5}(?:\[[^\]\n]{1,30}\]|\([^)\n]{1,30}\)|[a-z][\w .-]{0,22}(?:\[[^\]\n]{1,20}\])?)[*_ ]{0,3}: ?"
-    ),
-}
-"""Families that speak for doing what was asked, or for a text that turns around."""
+CLARIFYING: dict[str, tuple[str, ...]] = {
+    "ask": ("(could|can|would|will) you (please|kindly|perhaps)* (provide|clarify|specify|elaborate|explain|give|share|tell me|rephrase|be more|let me know|expand|confirm|describe|say|narrow|help me)", "(please|kindly) (provide|clarify|specify|elaborate|give me|share|rephrase|let me know (what|which|more|if|how)|be more|tell me (more|which|what)|ask|try)", "(i|we|i'd|i'll|we'll) (would|will|might|may)? (need|require) (a)? (bit|little)? (some)? (more|additional|further) (information|context|details|detail|specifics)", "what (exactly|specifically|type|kind) (do|are|is|would|of)", "what (do|did) you mean", "which _2 (do|did|are|would) you", "(more|additional|further) (information|context|details|specific)"),
+    "unclear": ("IM not (quite|entirely|really|completely)? (sure|clear|certain) (what|i understand|how|if|which)", "your? (question|request|message|prompt|query|statement) (is|seems|appears|was) (to be)? (not|a bit|too|quite|incomplete|a little)? (clear|unclear|vague|ambiguous|incomplete|cut off|broad|missing|understand)?", "(didn't|did not|haven't|have not) (include|attach|provide|provided|specified|specify|mention|mentioned)", "(don't|do not) (see|have) (any|an|the|a) (attach|image|file|text|document|code|article|attachment|link|picture)", "(don't|do not|didn't|not) (quite|fully|really)? understand (your|what|the)", "(lacks|without|need) (more)? (context|specifics)"),
+}  # fmt: skip
+"""Asks for what is missing."""
 
-ENGLISH = {**DECLINE, **SOFT, **COMPLIANCE}
+WORK: dict[str, tuple[str, ...]] = {
+    "agree": ("^(sure|certainly|of course|absolutely|definitely|no problem|gladly|okay|ok|alright|yes|great|happy to|understood|got it|fine|yeah|yep|hell yeah|oh|ah|hello|hi|hey|greetings|well)", "(happy|glad) to (help|oblige)", "^i (can|will|'ll|would be happy to) (help|show|explain|tell|walk|provide|give)", "^(i'll|let me) (help|show|explain|tell|walk|provide|give|do|try|start|break)"),
+    "here": ("here's", "(here|below) (is|are|you go|goes)", "(the)? following (is|are|steps|list|ways|tips|text|code|story|article)", "^(title|subject|dear|introduction|step|abstract|chapter|scene|verse|chorus|headline|once upon|ingredients|outline)", "as follows", "for example", "such as"),
+    "hope": ("(i)? hope (this|that) helps", "let me know (if|how|when) you (need|have|want|would|like|think)", "(hope|enjoy) (you|your|the|this)", "(remember|but remember|always remember|just remember) (to|that|the|this|always|kids|folks)"),
+    "turn": ("^(however|that said|that being said|having said that|with that said|nevertheless|nonetheless|anyway|but|still|now|with that in mind|in character|hypothetically|as for|on the other hand|in my|in general|generally|if|from)", "(but|however) (here's|here|since|for|in|if|i can|i will|let|i'll|hypothetically|there are|some|it's|it is|we can)", "(only|just) (for|in) (educational|entertainment|fictional|hypothetical|informational|fiction|theory|partly)", "(in|within) (this|a|the|our) (hypothetical|fictional|imaginary|story|scenario|game|roleplay|fantasy|alternate|simulation)"),
+    "sympathy": ("sorry (to hear|that you|for (your|the|any)|about|you're|you are|you feel|you|if|this happened|for keeping|it|to learn)", "(apologize|apologise|apologies) for (the|any|my|that|this) _ (confusion|mistake|error|delay|mixup|inconvenience|misunderstanding|oversight|trouble)", "(apologies|apologize|apologise) for (the|any|my)"),
+    "empathy": ("(it|this|that) (must|can|may|might|sounds|seems|is) (be|feel|like)? (really|very|so|incredibly|extremely)? (difficult|hard|tough|overwhelming|painful|frustrating|challenging|scary|upsetting|distressing|exhausting|lonely)", "(you're|you are|you|person) (going through|feeling|felt|experiencing|struggling|dealing with|hurting|upset|in pain|carrying|facing)", "(your|these|those) (feelings|feeling|emotions|pain|frustration|struggle|struggles|concerns|concern|anger|curiosity|interest|distress)", "(feelings|emotions) are (valid|okay|understandable|normal|important)", "(sounds|seems) (like|as) (you|you're|though|if)", "(take|taking) care of yourself", "(reach|reaching) out", "(brave|courage|strength|strong|okay) (of you|to (ask|feel|share|seek|reach|talk))", "(you) (matter|deserve)", "(worried|concerned) about (you|your)", "(i hear|i'm here|i am here) (you|for|to)", "(difficult|hard|tough|dark|challenging) (time|times|situation|moment|period)"),
+    "caution": ("(please note|disclaimer|warning|keep in mind|note that|important to note|for (educational|informational|entertainment) purposes|hypothetical|hypothetically|fictional|imaginary)", "(this|it) is (a|purely|just|only|entirely) (fictional|hypothetical|fiction|joke|satire|parody|a work of)", "(at your own|own) risk", "(consult|check) (with|your)? (a|an|your)? (doctor|lawyer|professional|expert|physician) (before|if|first|about|for)"),
+    "order": ("^(first|firstly|second|secondly|third|thirdly|next|then|finally|lastly|afterwards|after|once|begin|start|step)", "(first|next|second|third|final) (step|thing|you|stage|of all|i)", "(you'll|you will) (need|want|have|then|notice|see|find)", "(make sure|be sure|ensure|try to|don't forget|remember to|start by|begin by|continue|repeat|use|using|by) (to|the|you|your|a|an|with|it|that)"),
+    "instruct": ("^(use|create|find|choose|take|gather|mix|add|place|cut|write|make|get|set|put|open|run|install|download|select|identify|research|learn|keep|avoid|offer|look|pick|approach|build|send|call|click|enter|apply|prepare|collect|heat|pour|check|plan|develop|consider|practice|focus|stay|be|try|ask|tell|give|target|connect|configure|import|develop|establish|obtain|remove|attach|insert|turn|remove|wait|test|monitor)",),
+    "advise": ("(you|one) (could|can|might|may|should|would|will|need|want) (to)? (also|then|simply|just|easily|first)? (try|use|start|create|make|find|get|take|buy|look|set|build|send|add|offer|begin|choose|pick|put|tell|say|go|do|need|hide|target|gain|write|apply|mix|cut|place|pretend|claim|convince)", "(one|another|a second|first|the best|the easiest) (way|method|option|approach|idea|step|thing|possibility|strategy|technique|tactic|trick) (is|would be|could be|to|you)", "(make|be) sure (to|that|you|it|your)", "(start|begin) (by|with)", "(try|consider) (using|to|a|the|making|taking|adding|creating|doing)", "once (you|you've|the|they|that|it)", "(in order|so as|so that) (to|you|they|it)"),
+    "emphasize": ("I (must|should|want to|would like to|have to|need to|feel|do|just|also|strongly)* (emphasize|emphasise|stress|remind|note|point out|mention|clarify|caution|inform|add|say|warn|highlight|reiterate)", "(i)? (must|have to|would like to|want to) (inform|remind|tell|let) you"),
+    "narrate": ("(he|she|they|his|her|it) (said|was|had|were|smiled|whispered|walked|looked|asked|knew|felt|replied|could|did|went|would|took|began)", "once upon a time", "the (man|woman|boy|girl|door|room|old|night|world|king|story) (was|had|and|of|in|who)", "i (was|had|went|looked|felt|knew|saw|took|walked|remember|grabbed|smiled|told|used|got|said|decided|love|loved|wanted|enjoy|hate)"),
+    "persona": ("(developer mode|dan mode|do anything now|jailbreak|jailbroken|stay in character|in character|unfiltered|uncensored|evil|villain|mwahaha|muahaha|haha|hehe|arr|matey|my friend|my dear|master|fellow|buddy|dude|bro)", "(fuck|fucking|shit|hell|ass|damn|bitch|bullshit|fuckin|asshole|motherfucker|bastard|crap)", "i (can do anything|have no|don't care|do not care|don't give|am free|am not bound|will do|am dan|am evil|can say|don't follow)", "(no|without any|without) (rules|limits|restrictions|limitations|morals|remorse|ethics|filter|boundaries)", "(you|we|they) (fool|idiot|bastard|loser|scum|mortals|humans|peasants)", "who (cares|needs)"),
+    "letter": ("^(dear|sincerely|regards|best regards|yours|subject|hello everyone|ladies and gentlemen|hi there|warm regards|kind regards)", "(your name|company name|recipient's name|name here|insert|placeholder|your company)"),
+    "identity": ("(as|i am|i'm|being|like) (just|only|merely|simply)? an? _3 (ai|a i|artificial intelligence|language model|llm|assistant|chatbot|model|computer program|machine|virtual)", "as chatgpt", "i am chatgpt", "as (your|the) (assistant|ai)", "(trained|developed|created|made|programmed) by (openai|anthropic|google|meta|a team|lmsys)"),
+    "partly": ("(only|just) (in part|partly|part of)", "(i|we) (can|will|could) (only|just)? (explain|describe|share|tell you|outline|give you|cover|discuss|talk about|sketch|say) (the|a|some|broadly|roughly|in)", "(broadly|roughly|in general terms|in broad terms|in outline|generally speaking)", "(exact|specific|further|full|precise|working|actual) (details|detail|steps|instructions|recipe|method|rest|code)", "(not|won't|cannot|can't) _2 (details|specifics|the rest|step by step)", "(general|some|basic|high-level) (information|overview|tips|advice|idea|guidance|terms|principles)"),
+}  # fmt: skip
+"""Speaks for doing what was asked, or for a text that turns around."""
 
-REASONS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (
-        "policy",
-        _family(r"(?:polic(?:y|ies)|guidelines?|terms of (?:service|use)|usage|content rules|community standards)\b"),
+REASONS: dict[str, tuple[str, ...]] = {
+    "why_policy": ("(policy|policies|guideline|guidelines|terms of (service|use)|usage|content rules|community standards|openai|programming)",),
+    "why_safety": (
+        "(illegal|unlawful|crime|crimes|criminal|harm|harms|harmful|harming|dangerous|danger|unsafe|safety|unethical|ethical|ethics|immoral|violence|violent|violate|violation|weapon|weapons|hate|hateful|hatred|discriminate|discrimination|discriminatory|racism|racist|sexism|sexist|offensive|abuse|abusive|self-harm|suicide|suicidal|drug|drugs|fraud|fraudulent|malicious|explicit|sexual|exploit|exploitation|terrorism|terrorist|inappropriate|privacy|law|laws|legal|hurt|disrespectful|stereotype|stereotypes)",
     ),
-    (
-        "safety",
-        _family(
-            r"(?:illegal|unlawful|crim(?:e|es|inal)|harm\w*|dangerous|unsafe|safety|unethical|ethical|immoral|violen\w+|weapons?|hate\w*|hateful|"
-            r"discriminat\w+|racis\w+|sexis\w+|offensive|abus\w+|self-harm|suicid\w+|drugs?|fraud\w*|malicious|explicit|sexual|exploit\w*|terroris\w+|inappropriate|privacy|law\b|legal)"
-        ),
-    ),
-    (
-        "unsupported",
-        _family(
-            r"(?:browse|internet access|real-?time|physical(?:ly)?|images?|audio|video|attachments?|files?|send|call|purchase|access to (?:the|your|current|any|external|personal)|text-based|capabilit\w+|execute|tools?)"
-        ),
-    ),
-)
-"""Reasons in the order of reading, for texts whose soft families do not settle it."""
+    "why_unsupported": ("(browse|internet|real-time|physical|physically|image|images|audio|video|attachment|attachments|file|files|email|text-based|capability|capabilities|execute|tool|tools|purchase|live|up-to-date|text-only)", "access to (the|your|current|any|external|personal|real-time)", "(send|call|order|book) (you|it|them|a|an|the)"),
+}  # fmt: skip
+"""Words that tell the reason of a text that declines."""
+
+ENGLISH: dict[str, tuple[str, ...]] = {**HARD, **IMPERSONAL, **APOLOGY, **ABSTAINING, **REBUTTING, **REDIRECTING, **CLARIFYING, **WORK, **REASONS}  # fmt: skip
+
+PROMPT: dict[str, tuple[str, ...]] = {
+    "how": ("how (to|do i|can i|could i|would i|do you|does one|should i)", "(steps|instructions|guide|tutorial|recipe|ways|methods|tips|plan|script|directions) (to|for|on|of)", "^(tell|show|teach|explain|describe|outline|list|give|provide|detail|help)", "i (want|need|would like|plan|am going) to", "best way to"),
+    "create": ("^(write|create|generate|compose|draft|make|design|develop|produce|build)", "(write|create|generate|compose|draft) (a|an|me|some|the)", "(story|poem|essay|article|speech|letter|email|song|script|post|tweet|blog|message|code|function)"),
+    "feel": ("(i feel|i'm feeling|i've been|i am feeling|i'm so|i'm really|i am so|i can't stop|i just|my (mom|dad|friend|wife|husband|boyfriend|girlfriend|partner|dog|cat|boss|brother|sister|son|daughter))", "(feel|feeling|feels) (so|like|sad|alone|lonely|depressed|hopeless|worthless|anxious|overwhelmed|lost|empty|down)", "(depressed|anxious|lonely|hopeless|stressed|overwhelmed|heartbroken|grieving|struggling)"),
+    "hurt": ("(suicide|suicidal|kill myself|end my life|self-harm|self harm|cut myself|cutting|hurt myself|starve|overdose|noose|wrists|want to die|harm myself)",),
+    "danger": ("(kill|murder|bomb|bombs|explosive|explosives|weapon|weapons|gun|guns|poison|drug|drugs|meth|cocaine|heroin|hack|hacking|hacker|malware|virus|ransomware|phishing|steal|stealing|theft|rob|robbery|fraud|scam|launder|counterfeit|forge|fake|illegal|illegally|illicit|kidnap|torture|rape|assault|attack|terrorist|terrorism|blackmail|stalk|stalking|abuse|racist|sexist|hate|slur|slurs|insult|hitler|nazi|porn|sex|sexual|child|minor|exploit|bypass|smuggle|traffic|trafficking|blow up|burn|arson|threaten|manipulate|cheat|evade)",),
+    "opinion": ("(what (do|are) you (think|thoughts|feel)|your (opinion|view|views|thoughts|favorite|favourite)|do you (think|like|believe|prefer|want|feel|have|love|agree|support)|would you|are you|should (i|we|people)|who is (better|best|worse|worst)|which is (better|best|worse|worst))",),
+    "why": ("^(why|isn't|aren't|don't|is it true|are)", "why (do|are|is|does|don't|did|can't|doesn't|aren't|should)", "(prove|evidence|convince|argue|explain) (that|why|how)"),
+    "jailbreak": ("(dan|do anything now|developer mode|jailbreak|jailbroken|jailbreaking|ignore (all|the|previous|any)|pretend|roleplay|role-play|role play|act as|acting as|you are going to|from now on|hypothetical|hypothetically|fictional|stay in character|persona|no rules|no restrictions|unfiltered|immoral|amoral|unethical|evil|simulate|two (responses|ways|paragraphs)|simple_function|opposite)",),
+}  # fmt: skip
+"""What a prompt asks for; read in the prompt only."""

@@ -150,7 +150,8 @@ def _declines(text: str) -> bool:
     """Whether this is a refusal, read as any other response would be."""
     from demur.responses.ladder import classify
 
-    return classify(None, text).kind in {Kind.REFUSE, Kind.REBUT, Kind.DEFLECT}
+    # a bare "refuse" is a label without its form
+    return len(text.split()) > 2 and classify(None, text).kind in {Kind.REFUSE, Kind.REBUT, Kind.DEFLECT}
 
 
 def _short(found: object) -> str:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from demur.errors import InputError
 from demur.records import Prompt
 from demur.rows.exchange import PROMPT_NAMES
-from demur.rows.formats import Rejected, Row, RowReader
+from demur.rows.reader import RowReader
+from demur.rows.row import Rejected, Row
 
 __all__ = ["read_prompts"]
 
