@@ -303,7 +303,7 @@ def calibrate(scored: Sequence[tuple[Source, NDArray[np.float64]]]) -> float:
 
     Args:
         scored: Sources with scores of models that had not seen the rows: of the source some (a text of a known kind),
-            or             nothing (a text of a new kind).
+            or nothing (a text of a new kind).
     """
     from sklearn.linear_model import LogisticRegression
 
