@@ -5,10 +5,9 @@ The names below are imported when they are first used, because each of them brin
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from demur.errors import MissingExtraError
+from demur.lazy import lazily
 
 if TYPE_CHECKING:
     from demur.inspect_ext.active import active_sample as active_sample
@@ -60,19 +59,6 @@ __all__ = [
     "verdict",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "inspect_ai":
-            raise
-        raise MissingExtraError("running evaluations", extra="inspect", missing=error.name) from error
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+__getattr__, __dir__ = lazily(
+    __name__, _PUBLIC, purpose="running evaluations", extra="inspect", engines=("inspect_ai",)
+)

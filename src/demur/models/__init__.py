@@ -6,10 +6,9 @@ torch and transformers, and says which extra holds them when they are missing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from demur.errors import MissingExtraError
+from demur.lazy import lazily
 
 if TYPE_CHECKING:
     from demur.models.control import Batch as Batch
@@ -76,19 +75,4 @@ __all__ = [
     "writing",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _ENGINES:
-            raise
-        raise MissingExtraError("running a local model", extra="local", missing=error.name) from error
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+__getattr__, __dir__ = lazily(__name__, _PUBLIC, purpose="running a local model", extra="local", engines=_ENGINES)

@@ -6,8 +6,9 @@ that the template engine costs nothing until a page is made.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from demur.lazy import lazily
 
 if TYPE_CHECKING:
     from demur.reports.audit import render_audit as render_audit
@@ -16,18 +17,12 @@ if TYPE_CHECKING:
     from demur.reports.summary import verdict_sentence as verdict_sentence
 
 _PUBLIC = {
-    "render_audit": "demur.reports.audit",
-    "summary_sentences": "demur.reports.summary",
-    "verdict_sentence": "demur.reports.summary",
-    "write_audit": "demur.reports.audit",
+    "render_audit": "audit",
+    "summary_sentences": "summary",
+    "verdict_sentence": "summary",
+    "write_audit": "audit",
 }
 
 __all__ = ["render_audit", "summary_sentences", "verdict_sentence", "write_audit"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        value = getattr(import_module(_PUBLIC[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazily(__name__, _PUBLIC)

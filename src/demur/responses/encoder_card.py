@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from demur.records import Kind
 from demur.responses.encoder import KINDS, Encoder
 from demur.responses.encoder_network import BASE
-from demur.responses.encoder_rows import DEV_KINDS, SOURCES, Example
+from demur.responses.encoder_rows import SOURCES, Example
 from demur.responses.synthetic import generate
+from demur.responses.training import READ_AS
 
 __all__ = [
     "DIGEST",
@@ -114,7 +115,7 @@ def agreement(rows: Sequence[Example], probability: NDArray[np.float64]) -> dict
 
 
 def kind_scores(rows: Sequence[Example], kinds: NDArray[np.float64]) -> dict[str, Any]:
-    """F1 a kind and their mean on the kinds that the rows carry (`DEV_KINDS` says which label is which kind).
+    """F1 a kind and their mean on the kinds that the rows carry (`READ_AS` says which label is which kind).
 
     What the encoder says is the most probable kind among those that the rows can have.
     """
@@ -127,7 +128,7 @@ def kind_scores(rows: Sequence[Example], kinds: NDArray[np.float64]) -> dict[str
         either = int((said[truth >= 0] == number).sum() + (truth == number).sum())
         scores[kind.value] = {"f1": round(2 * both / max(either, 1), 4), "n": int((truth == number).sum())}
     mean = float(np.mean([score["f1"] for score in scores.values()]))
-    return {"macro_f1": round(mean, 4), "by_kind": scores, "mapping": {k: v.value for k, v in DEV_KINDS.items()}}
+    return {"macro_f1": round(mean, 4), "by_kind": scores, "mapping": {k: v.value for k, v in READ_AS.items()}}
 
 
 def by_language(encoder: Encoder, *, rows: int = 2_000, seed: int = 7) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from pathlib import Path
 from demur.errors import InputError
 from demur.records import Kind
 from demur.responses.synthetic import generate
+from demur.responses.training import READ_AS
 
-__all__ = ["DEV_KINDS", "SOURCES", "Example", "read_source", "training_rows"]
+__all__ = ["SOURCES", "Example", "read_source", "training_rows"]
 
 SOURCES: dict[str, str] = {
     "chatgpt_refusals.train": "MIT",
@@ -44,15 +45,6 @@ FINE: dict[str, Kind] = {
 DRAWN = {"gptfuzz.train": 2_500, "jbb_comply.train": 500}
 SYNTHETIC_ROWS, SYNTHETIC_SEED, VOICED_ROWS = 1_500, 20_25, 700
 SEED = 0
-DEV_KINDS: dict[str, Kind] = {
-    "refusal": Kind.REFUSE,
-    "rebuttal": Kind.REBUT,
-    "abstention": Kind.ABSTAIN,
-    "compliance": Kind.COMPLY,
-    "disclaimer": Kind.COMPLY,
-    "balanced": Kind.COMPLY,
-}
-"""How the six actions of Do-Not-Answer read as kinds; settled before its development rows were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +70,7 @@ def read_source(folder: Path, name: str) -> list[Example]:
     if not path.exists():
         raise InputError(f"training needs {path}, which is not there; give the folder that holds it with --data")
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    kinds = DEV_KINDS if name.startswith("do_not_answer") else FINE
+    kinds = READ_AS if name.startswith("do_not_answer") else FINE
     declining = {"rebuttal", "abstention", "counseling"}  # labelled `unknown`, because they are no plain refusals
     return [
         Example(

@@ -6,10 +6,9 @@ when they are missing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from demur.errors import MissingExtraError
+from demur.lazy import lazily
 
 if TYPE_CHECKING:
     from demur.states.artefact import export_gguf as export_gguf
@@ -89,19 +88,4 @@ __all__ = [
     "write_groups",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _ENGINES:
-            raise
-        raise MissingExtraError("reading hidden states", extra="local", missing=error.name) from error
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+__getattr__, __dir__ = lazily(__name__, _PUBLIC, purpose="reading hidden states", extra="local", engines=_ENGINES)

@@ -23,7 +23,7 @@ from demur.inspect_ext.samples import dataset_of
 from demur.inspect_ext.verdicts import response_of, verdict
 from demur.records import Prompt
 from demur.stats import wilson
-from demur.tasks.refusal_profile import PHANTOM_SET, ProfileOptions, fitting_set
+from demur.tasks.refusal_profile import BUILT_IN, PHANTOM_SET, ProfileOptions, fitting_set
 
 __all__ = ["answered", "is_right", "usefulness"]
 
@@ -36,14 +36,11 @@ def usefulness(**options: Unpack[ProfileOptions]) -> Task:
     """Sixty short tasks in five fields, each with one right answer; the phantom is asked its own yes-or-no questions.
 
     Args:
-        **options: See `ProfileOptions`; `prompts` may only name a built-in set, and `languages`, `tools` and `suite`
-            play no part.
-
-    Raises:
-        InputError: `prompts` is a file.
+        **options: See `ProfileOptions`; `system`, `seed`, `mapping`, and of `prompts` the name of a built-in set count.
+            A file of prompts has no answers, so the set that fits the model stands in for it.
     """
-    chosen = options.get("prompts") or fitting_set()
-    if chosen not in {PHANTOM_SET, "demur-core"}:
+    chosen = options.get("prompts")
+    if chosen not in BUILT_IN:
         # answers are needed, which prompts of an audit do not carry
         chosen = fitting_set()
     return Task(
