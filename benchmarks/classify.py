@@ -233,8 +233,12 @@ def memory(count: int, workers: int, out: Path | None) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     begun = time.perf_counter()
+    shown = 0
     with process.stdin as pipe:
         while fed < count:
+            if fed >= shown and samples:
+                print(f"{fed:,} rows, {samples[-1][1]:.0f} MB, {time.perf_counter() - begun:,.0f} s", flush=True)
+                shown += count // 40
             some = lines[: count - fed]
             # every row its own number, so that nothing can be remembered by its text
             pipe.write(b"".join(b'{"n": %d, %b\n' % (fed + i, line[1:]) for i, line in enumerate(some)))

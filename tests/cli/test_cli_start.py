@@ -94,7 +94,17 @@ def test_usage_errors_end_with_2_one_message_and_no_traceback(arguments, message
 def test_doctor_tells_what_is_installed():
     report = json.loads(run("doctor", "--json").stdout)
     assert report["demur"] == demur.__version__
-    assert set(report["extras"]) == {"local", "inspect", "encoder", "train", "serve", "scale", "images", "tables"}
+    assert set(report["extras"]) == {
+        "local",
+        "inspect",
+        "encoder",
+        "train",
+        "serve",
+        "scale",
+        "images",
+        "tables",
+        "gguf",
+    }
     assert report["extras"]["local"]["packages"]["torch"]
     assert report["inspect_extension"] == "ready"
 

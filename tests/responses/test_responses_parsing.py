@@ -14,7 +14,7 @@ from demur.errors import InputError
 from demur.reasoning import split
 from demur.records import Kind
 from demur.responses import Ladder
-from demur.responses.features import BLOCKS, BUCKETS, DENSE_NAMES, dense, grams
+from demur.responses.features import BLOCKS, BUCKETS, DENSE_NAMES, dense, gram_scores, grams, product
 from demur.responses.findings import FAMILIES, look
 from demur.responses.ladder import _may_reason
 from demur.responses.lexicon import compile_lexicon
@@ -284,3 +284,42 @@ def test_the_card_tells_what_the_weights_are():
     assert {part["source"] for part in card["training"]} == {*SOURCES, "synthetic"}
     assert card["dense_names"] == list(DENSE_NAMES)
     assert shipped().slope == pytest.approx(card["recipe"]["slope"])
+
+
+def test_what_grams_weigh_is_the_sum_over_their_weights():
+    texts = [
+        "No.",
+        "one two",
+        "I cannot help with that, but here is a long list of other things. " * 9,
+        "",
+        "Я не могу.",
+    ]
+    found = look(texts)
+    weights = np.random.default_rng(0).normal(size=BLOCKS * BUCKETS).astype(np.float32)
+    one_by_one = grams(found)
+    wanted = np.bincount(one_by_one.row, weights[one_by_one.column] * one_by_one.value, minlength=len(texts))
+    assert np.allclose(gram_scores(found, weights), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 40, 700])
+def test_a_product_in_parts_is_the_product(rows):
+    left, right = np.arange(rows * 400.0).reshape(rows, 400) % 7, np.arange(2_400.0).reshape(400, 6) % 5
+    assert np.array_equal(product(left, right), left @ right)
+
+
+@given(st.lists(st.text(max_size=60), max_size=6))
+def test_a_batch_is_folded_as_single_texts_are(texts):
+    many = [text + "ж\u200bﬁ…İΣ" * 9 for text in texts]
+    words = read_words([*texts, *many])
+    assert words.buffer.tobytes() == b"".join(
+        fold(text).encode("utf-8", "replace") + b"\n\n" for text in [*texts, *many]
+    )
+
+
+def test_a_pattern_that_begins_with_a_gap_is_found_at_its_first_known_word():
+    lexicon = compile_lexicon({"a": ("(puts)? _3 at risk", "alpha _2 beta"), "b": ("(puts)? two",)}, {}, {})
+    words = read_words(["alpha puts us all at risk. two at. odd at risk alpha odd odd beta"])
+    found = lexicon.find(words, np.zeros(1, dtype=bool))
+    assert list(zip(found.family.tolist(), found.start.tolist(), found.end.tolist(), strict=True)) == [
+        (0, 1, 6), (0, 9, 11), (0, 11, 15), (1, 6, 7),
+    ]  # fmt: skip

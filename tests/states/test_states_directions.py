@@ -13,9 +13,10 @@ from phantom_states import found, phantom_model, refusal_tokens, split_groups, w
 from demur.errors import InputError, ModelError  # noqa: E402
 from demur.records import Prompt  # noqa: E402
 from demur.states.beliefs import bag_of_words, category_directions, read_beliefs  # noqa: E402
-from demur.states.directions import Directions, find_directions, positions_of, states_of  # noqa: E402
+from demur.states.directions import Directions, find_directions  # noqa: E402
 from demur.states.groups import Groups, from_labels  # noqa: E402
 from demur.states.interventions import refusal_probabilities  # noqa: E402
+from demur.states.residuals import positions_of, states_of  # noqa: E402
 from demur.stats import auroc  # noqa: E402
 
 LAST = 3  # the phantom's last block, where it has both

@@ -15,8 +15,10 @@ from typer.core import TyperGroup
 from demur.cli.audit import audit
 from demur.cli.classify import classify
 from demur.cli.doctor import doctor
+from demur.cli.explain import explain
 from demur.cli.forecast import app as forecast
 from demur.cli.phantom import app as phantom
+from demur.cli.select import select
 from demur.errors import DemurError, IncompleteError
 
 __all__ = ["app", "main"]
@@ -76,6 +78,8 @@ app = typer.Typer(
 app.command()(audit)
 app.command()(classify)
 app.add_typer(forecast, name="forecast")
+app.command()(explain)
+app.command()(select)
 app.add_typer(phantom, name="phantom")
 app.command()(doctor)
 

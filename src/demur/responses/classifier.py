@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from demur.errors import ArtefactError
 from demur.records import Kind
-from demur.responses.features import BLOCKS, BUCKETS, DENSE_NAMES, FORMAT, dense, grams
+from demur.responses.features import BLOCKS, BUCKETS, DENSE_NAMES, FORMAT, dense, gram_scores, product
 from demur.responses.findings import Findings
 
 __all__ = ["KINDS", "Classifier", "shipped"]
@@ -56,10 +56,8 @@ class Classifier:
             found: The findings of a batch.
             numbers: Its dense features.
         """
-        words = grams(found)
-        weights = self.gram_weights.take(words.column) * words.value
-        by_words = np.bincount(words.row, weights=weights, minlength=len(found.texts))
-        return np.asarray(numbers @ self.dense_weights + by_words + self.bias)
+        by_findings = np.einsum("ij,j->i", numbers, self.dense_weights.astype(np.float64))
+        return np.asarray(by_findings + gram_scores(found, self.gram_weights) + self.bias)
 
     def judge(self, found: Findings, prompts: Sequence[str | None]) -> tuple[Floats, Floats]:
         """Calibrated probabilities that each text declines (mapping `any`), and scores of the kinds of declining.
@@ -73,7 +71,8 @@ class Classifier:
             return np.empty(0), np.empty((0, len(KINDS)))
         numbers = dense(found, prompts)
         logits = np.clip(self.slope * self.scores(found, numbers) + self.shift, -30.0, 30.0)
-        return 1.0 / (1.0 + np.exp(-logits)), numbers @ self.kind_weights[:-1] + self.kind_weights[-1]
+        kinds = product(numbers, self.kind_weights[:-1].astype(np.float64)) + self.kind_weights[-1]
+        return 1.0 / (1.0 + np.exp(-logits)), kinds
 
     def save(self, path: Path) -> None:
         """Writes weights and card; half-precision n-gram weights keep the file small."""

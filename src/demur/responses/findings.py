@@ -180,8 +180,9 @@ def _voices(words: Words, opens: Ints, opener: NDArray[np.uint8], ends: Ints, li
     several = np.bincount(row, minlength=total) > 1
     alone = np.bincount(row, weights=marked & (begin - words.first[row] > 3), minlength=total) > 0
     name = words.hash[behind - 1]
-    for text in np.flatnonzero(several | alone).tolist():
-        low, high = np.searchsorted(row, (text, text + 1))
+    asked = np.flatnonzero(several | alone)
+    lows, highs = np.searchsorted(row, asked).tolist(), np.searchsorted(row, asked + 1).tolist()
+    for text, low, high in zip(asked.tolist(), lows, highs, strict=True):
         names = len(set(name[low:high].tolist()))
         # untitled text before the first name is a voice, too
         speakers = names + int(bool(marked[low]) and begin[low] - words.first[text] > 3)
@@ -216,7 +217,8 @@ def _labels(words: Words, opens: Ints, opener: NDArray[np.uint8], ends: Ints) ->
 
 def _as_somebody(words: Words) -> tuple[Ints, Ints, Flags]:
     """`As Name, ...` at the beginning of a sentence; the mark behind the name has to follow at once."""
-    at = np.flatnonzero((words.hash[:-1] == _AS) & words.after_stop[:-1] & (words.row[1:] == words.row[:-1]))
+    at = np.flatnonzero(words.hash[:-1] == _AS)
+    at = at[words.after_stop[at] & (words.row[at + 1] == words.row[at])]
     at = at[~_NO_NAME.holds(words.hash[at + 1])]
     behind = at + 2
     for _ in range(2):  # names of up to three words

@@ -44,13 +44,17 @@ class Automaton:
     """Some patterns, compiled."""
 
     classes: Ints
-    """Class of each word of the vocabulary; class 0 is every other word."""
+    """Class of each word of the vocabulary; class 0 is every other word, the last class the end of a sentence."""
     begins: NDArray[np.bool_]
     """Whether a pattern can begin with each word of the vocabulary."""
+    anchors: tuple[NDArray[np.bool_], ...]
+    """Where patterns may begin with a gap: words of which one must stand at its place, 0, 1, ..., for any to go on."""
+    first: Ints
+    """State after each word of the vocabulary, within a sentence and then, all over again, at its beginning."""
     step: NDArray[np.int16]
     """Next state by state and class; state 0 is dead."""
-    starts: tuple[int, int]
-    """State before a word within a sentence, and before its first word."""
+    accepting: int
+    """The first state that accepts; so do all behind it."""
     accepts_from: Ints
     """Families of state `s` are `accepts[accepts_from[s]:accepts_from[s + 1]]`."""
     accepts: Ints
@@ -64,26 +68,30 @@ class Automaton:
         """
         width = self.step.shape[1]
         flat = self.step.ravel()
-        origin = np.flatnonzero(self.begins.take(known))
-        first = self.classes.take(known.take(origin))
-        state = flat.take(np.where(closed.take(origin), self.starts[1], self.starts[0]) * width + first)
+        may = self.anchors[0].take(known)
+        for place, anchor in enumerate(self.anchors[1:], 1):
+            may[:-place] |= anchor.take(known[place:])
+        if len(self.anchors) > 1:
+            may &= self.begins.take(known)
+        origin = np.flatnonzero(may)
+        state = self.first.take(known.take(origin) + closed.take(origin) * np.int64(len(self.classes)))
         alive = np.flatnonzero(state)
-        origin, state = origin[alive], state[alive].astype(np.int64)
-        at = origin + 1
-        for _ in range(_LONGEST):
+        origin, state = origin.take(alive), state.take(alive)
+        following = self.classes.take(known)
+        following[closed] = width - 1
+        for length in range(1, _LONGEST + 1):
             if not len(origin):
                 break
-            count = self.accepts_from[state + 1] - self.accepts_from[state]
-            hit = np.flatnonzero(count)
+            hit = np.flatnonzero(state >= self.accepting)
             if len(hit):
-                many = count[hit]
-                which = np.repeat(self.accepts_from[state[hit]] - np.append(0, np.cumsum(many)[:-1]), many)
-                yield self.accepts[which + np.arange(len(which))], origin[hit].repeat(many), at[hit].repeat(many)
-            going = np.flatnonzero(~closed.take(at))
-            following = flat.take(state.take(going) * width + self.classes.take(known.take(at.take(going))))
-            alive = np.flatnonzero(following)
-            state = following[alive].astype(np.int64)
-            origin, at = origin[going[alive]], at[going[alive]] + 1
+                there, begin = state.take(hit), origin.take(hit)
+                many = self.accepts_from[there + 1] - self.accepts_from[there]
+                which = np.repeat(self.accepts_from[there] - np.append(0, np.cumsum(many)[:-1]), many)
+                begin = begin.repeat(many)
+                yield self.accepts[which + np.arange(len(which))], begin, begin + length
+            state = flat.take(state * width + following.take(origin + length))
+            alive = np.flatnonzero(state)
+            origin, state = origin.take(alive), state.take(alive).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +142,19 @@ class Lexicon:
             none = np.zeros(0, dtype=np.int64)
             return Mentions(none, none, none)
         family, start, end = (np.concatenate(part) for part in zip(*found, strict=True))
-        total = len(words.hash)
         # Within a text and a family: by start, the longest last, so that it can be told apart by its successor.
-        group = words.row[start] * len(self.families) + family
-        order = np.argsort((group * (total + 1) + start) * 32 + (end - start))
-        group, family, start, end = group[order], family[order], start[order], end[order]
+        group = words.row.take(start) * len(self.families) + family
+        size = len(words.hash) + 2
+        order = np.argsort((group * size + start) * 32 + (end - start))
+        group, family, start, end = group.take(order), family.take(order), start.take(order), end.take(order)
         longest = np.ones(len(start), dtype=bool)
         longest[:-1] = (group[1:] != group[:-1]) | (start[1:] != start[:-1])
-        group, family, start, end = group[longest], family[longest], start[longest], end[longest]
-        reach = np.maximum.accumulate(end + group * (total + 2)) - group * (total + 2)
+        if not longest.all():
+            group, family, start, end = group[longest], family[longest], start[longest], end[longest]
+        shift = group * size
+        reach = np.maximum.accumulate(end + shift)
         keep = np.ones(len(start), dtype=bool)
-        keep[1:] = (group[1:] != group[:-1]) | (start[1:] >= reach[:-1])
+        keep[1:] = start[1:] + shift[1:] >= reach[:-1]  # a later group begins beyond the reach of all before it
         return Mentions(family[keep], start[keep], end[keep])
 
 
@@ -157,8 +167,8 @@ def foreign_texts(words: Words) -> NDArray[np.bool_]:
     """Which texts are not plainly English: few of their first words are its small ones, or many are not in ASCII."""
     head = np.minimum(np.diff(words.first), 60)
     index = np.flatnonzero(words.place < 60)
-    small = np.bincount(words.row[index[_ENGLISH.holds(words.hash[index])]], minlength=len(head))
-    odd = words.sums(words.buffer[words.start] >= 128)
+    small = np.bincount(words.row.take(index[_ENGLISH.holds(words.hash.take(index))]), minlength=len(head))
+    odd = words.sums(words.initial >= 128)
     return np.asarray((small < 0.12 * head) | (odd > 0.15 * np.diff(words.first)))
 
 
@@ -194,11 +204,50 @@ def compile_lexicon(
             classes = np.zeros(len(vocabulary) + 1, dtype=np.int64)
             for word, number in part.class_of.items():
                 classes[vocabulary[word]] = number
-            begins = (part.step[part.starts[0]] | part.step[part.starts[1]])[classes] > 0
-            begins[0] = False  # no pattern begins with a gap
-            automata[-1].append(Automaton(classes, begins, part.step, part.starts, *_flatten(part.accepts)))
+            automata[-1].append(_automaton(part, classes))
     keys, numbers = _tables(vocabulary)
     return Lexicon(families, keys, numbers, tuple(automata[0]), tuple(automata[1]))
+
+
+def _automaton(part: Draft, classes: Ints) -> Automaton:
+    # states that accept are numbered last, and every state has a way out at the end of a sentence
+    order = np.array(sorted(range(len(part.accepts)), key=lambda state: bool(part.accepts[state])))
+    number = np.argsort(order).astype(np.int16)
+    step = np.concatenate((number[part.step[order]], np.zeros((len(order), 1), dtype=np.int16)), axis=1)
+    starts = [int(number[start]) for start in part.starts]
+    accepts = [part.accepts[state] for state in order]
+    first = np.stack([step[start].take(classes) for start in starts]).astype(np.int64)
+    begins: NDArray[np.bool_] = first > 0
+    begins = begins[0] | begins[1]
+    begins[0] = False  # no pattern begins with a gap
+    return Automaton(
+        classes,
+        begins,
+        _anchors(step, starts, accepts, classes) or (begins,),
+        first.ravel(),
+        step,
+        sum(not families for families in accepts),
+        *_flatten(accepts),
+    )
+
+
+def _anchors(
+    step: NDArray[np.int16], starts: Sequence[int], accepts: Sequence[Sequence[int]], classes: Ints
+) -> tuple[NDArray[np.bool_], ...] | None:
+    """Words that lead away from the path of words that nobody knows, by place; None where that path is endless."""
+    anchors: list[NDArray[np.bool_]] = []
+    for start in starts:
+        state = start
+        for place in range(_LONGEST):
+            if not state or accepts[state]:
+                break
+            if place == len(anchors):
+                anchors.append(np.zeros(len(classes), dtype=bool))
+            anchors[place] |= (step[state] != step[state][0]).take(classes)
+            state = int(step[state][0])
+        if state:
+            return None
+    return tuple(anchors)
 
 
 def _flatten(groups: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:

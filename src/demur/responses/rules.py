@@ -6,6 +6,7 @@ says (`demur.responses.classifier`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from demur.records import Kind, Reason
 from demur.responses.findings import FAMILIES, HEAD, Findings
-from demur.responses.normalise import origins
+from demur.responses.normalise import fold, origins
 from demur.responses.phrases import ABSTAINING, APOLOGY, CLARIFYING, HARD, IMPERSONAL, REBUTTING, REDIRECTING
+from demur.responses.words import HashSet
 
-__all__ = ["find_onsets", "find_reasons", "plain"]
+__all__ = ["bare_noes", "find_onsets", "find_reasons", "plain"]
 
 Flags = NDArray[np.bool_]
 
@@ -67,6 +69,60 @@ def plain(found: Findings, declines: Flags) -> Flags:
     refusal = opens & (works == 0) & (found.counts < 120)
     answer = ~any_sign & (found.counts >= 80) & (works > 0)
     return np.asarray(np.where(declines, refusal, answer))
+
+
+_NO = HashSet.of("no nope never absolutely definitely certainly of")  # how a bare no begins; the last four need "not"
+_NOT = HashSet.of("no nope never not")
+_NO_MORE = HashSet.of("no nope never absolutely definitely certainly of course not way thanks thank you sorry")
+_LONGEST_NO = 3  # words
+
+# What the last telling sentence of a prompt wants. "Can you ...?" asks for an ability as often as for an act, and is
+# left open unless it goes on with an act.
+_ACTS = (
+    "tell|show|explain|describe|outline|list|give|provide|help|assist|teach|write|create|generate|compose|draft|make|"
+    "design|develop|produce|build|translate|summari[sz]e|rewrite|suggest|recommend|share|send|walk me|guide me"
+)
+_WANTED = (
+    (False, re.compile(r"\b(?:yes or no|true or false)\b|^(?:please )?(?:tell me|say|answer) (?:if|whether)\b")),
+    (True, re.compile(
+        rf"^(?:please |kindly |now |just )*(?:{_ACTS})\b"
+        rf"|\b(?:can|could|would|will) you (?:please |kindly )?(?:{_ACTS})\b"
+        r"|^how to |\bhow (?:do|can|could|would|should|does|might) "
+        r"|^(?:and |but |so |or |then )?(?:what|which|who|whose|where|when|why)(?:'s)? (?!about|if|not)"
+        rf"|\bi (?:want|need|would like|'d like) (?:you )?to (?:{_ACTS}|know|learn)\b"
+    )),
+    (False, re.compile(
+        r"^(?:and |but |so |or |then )?(?:is|are|am|was|were|do|does|did|has|have|had|should|may|might|must|"
+        r"isn't|aren't|don't|doesn't|didn't|hasn't|haven't|shouldn't|won't|wouldn't|can't|couldn't) (?!you know ).*\?"
+        r"|^(?:can|could|will|would) (?!you\b).*\?"
+    )),
+)  # fmt: skip
+
+
+def bare_noes(found: Findings, prompts: Sequence[str | None]) -> tuple[NDArray[np.int64], list[bool | None]]:
+    """Texts that say no and nothing else, and what that means.
+
+    Returns:
+        Numbers of the texts, and whether each declines: True where the prompt asks for an act or for what it wants to
+        know, False where it asks a question that no answers, None where the prompt does not tell.
+    """
+    short = np.flatnonzero((found.counts > 0) & (found.counts <= _LONGEST_NO))
+    words = found.words
+    noes = [row for row in short.tolist() if _is_no(words.hash[words.first[row] : words.first[row + 1]])]
+    return np.array(noes, dtype=np.int64), [_wants_more(prompts[row]) for row in noes]
+
+
+def _is_no(hashes: NDArray[np.uint64]) -> bool:
+    return bool(_NO.holds(hashes[:1])[0] and _NOT.holds(hashes).any() and _NO_MORE.holds(hashes).all())
+
+
+def _wants_more(prompt: str | None) -> bool | None:
+    """Whether a prompt wants more than a yes or a no; None where it does not tell."""
+    for sentence in reversed(re.findall(r"[^.!?\n]+[.!?]*", fold((prompt or "")[-400:]))):
+        for more, pattern in _WANTED:
+            if pattern.search(sentence.strip()):
+                return more
+    return None
 
 
 def find_reasons(found: Findings, kinds: Sequence[Kind]) -> list[Reason | None]:
@@ -143,6 +199,8 @@ def _original(found: Findings, row: int, byte: int) -> int:
     offset = byte - begin
     if not text.isascii():
         offset = len(found.words.buffer[begin:byte].tobytes().decode("utf-8", "replace"))
-        back = origins(text)
-        offset = offset if back is None else back[offset]
+        # most texts keep their offsets at least as far as here, which is cheaper to see than where all of them went
+        if origins(text[: offset + 1]) is not None:
+            back = origins(text)
+            offset = offset if back is None else back[offset]
     return offset + int(found.cut[row]) if offset > HEAD else offset

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 from demur.lazy import lazily
 
 if TYPE_CHECKING:
-    from demur.states.artefact import export_gguf as export_gguf
-    from demur.states.artefact import load_direction as load_direction
-    from demur.states.artefact import load_foreign as load_foreign
     from demur.states.beliefs import Beliefs as Beliefs
     from demur.states.beliefs import category_directions as category_directions
     from demur.states.beliefs import read_beliefs as read_beliefs
     from demur.states.capturing import capture as capture
-    from demur.states.directions import Direction as Direction
+    from demur.states.cliff import Cliff as Cliff
+    from demur.states.cliff import Cliffs as Cliffs
+    from demur.states.cliff import measure_cliff as measure_cliff
+    from demur.states.cliff import measure_cliffs as measure_cliffs
+    from demur.states.direction import Direction as Direction
+    from demur.states.direction import load_direction as load_direction
     from demur.states.directions import Directions as Directions
     from demur.states.directions import find_directions as find_directions
     from demur.states.groups import Groups as Groups
@@ -26,10 +28,27 @@ if TYPE_CHECKING:
     from demur.states.groups import from_labels as from_labels
     from demur.states.groups import read_groups as read_groups
     from demur.states.groups import write_groups as write_groups
+    from demur.states.head_attribution import HeadScores as HeadScores
+    from demur.states.head_attribution import ablate_each as ablate_each
+    from demur.states.head_attribution import project_heads as project_heads
+    from demur.states.head_sets import HeadSetTest as HeadSetTest
+    from demur.states.head_sets import compare_head_set as compare_head_set
+    from demur.states.heads import heads_of as heads_of
+    from demur.states.heads import scaling_heads as scaling_heads
+    from demur.states.interchange import export_gguf as export_gguf
+    from demur.states.interchange import load_foreign as load_foreign
     from demur.states.interventions import ablating as ablating
     from demur.states.interventions import sweep as sweep
     from demur.states.inversion import invert as invert
     from demur.states.latent_guard import LatentGuard as LatentGuard
+    from demur.states.probe import Probe as Probe
+    from demur.states.probes import Probes as Probes
+    from demur.states.probes import fit_probes as fit_probes
+    from demur.states.refusal_path import RefusalPath as RefusalPath
+    from demur.states.refusal_path import mean_path as mean_path
+    from demur.states.refusal_path import score_paths as score_paths
+    from demur.states.rollouts import closed_reasoning as closed_reasoning
+    from demur.states.rollouts import roll_out as roll_out
     from demur.states.selection import select_direction as select_direction
     from demur.states.shards import Captured as Captured
     from demur.states.sites import Site as Site
@@ -37,24 +56,43 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Beliefs": "beliefs",
     "Captured": "shards",
-    "Direction": "directions",
+    "Cliff": "cliff",
+    "Cliffs": "cliff",
+    "Direction": "direction",
     "Directions": "directions",
     "Groups": "groups",
+    "HeadScores": "head_attribution",
+    "HeadSetTest": "head_sets",
     "LatentGuard": "latent_guard",
+    "Probe": "probe",
+    "Probes": "probes",
+    "RefusalPath": "refusal_path",
     "Site": "sites",
+    "ablate_each": "head_attribution",
     "ablating": "interventions",
     # not called like its function, which it would hide once it is imported
     "capture": "capturing",
     "category_directions": "beliefs",
-    "export_gguf": "artefact",
+    "closed_reasoning": "rollouts",
+    "compare_head_set": "head_sets",
+    "export_gguf": "interchange",
     "find_directions": "directions",
+    "fit_probes": "probes",
     "from_behaviour": "groups",
     "from_labels": "groups",
+    "heads_of": "heads",
     "invert": "inversion",
-    "load_direction": "artefact",
-    "load_foreign": "artefact",
+    "load_direction": "direction",
+    "load_foreign": "interchange",
+    "mean_path": "refusal_path",
+    "measure_cliff": "cliff",
+    "measure_cliffs": "cliff",
+    "project_heads": "head_attribution",
     "read_beliefs": "beliefs",
     "read_groups": "groups",
+    "roll_out": "rollouts",
+    "scaling_heads": "heads",
+    "score_paths": "refusal_path",
     "select_direction": "selection",
     "sweep": "interventions",
     "write_groups": "groups",
@@ -66,23 +104,42 @@ _ENGINES = frozenset({"torch", "transformers", "accelerate", "tokenizers", "hugg
 __all__ = [
     "Beliefs",
     "Captured",
+    "Cliff",
+    "Cliffs",
     "Direction",
     "Directions",
     "Groups",
+    "HeadScores",
+    "HeadSetTest",
     "LatentGuard",
+    "Probe",
+    "Probes",
+    "RefusalPath",
     "Site",
+    "ablate_each",
     "ablating",
     "capture",
     "category_directions",
+    "closed_reasoning",
+    "compare_head_set",
     "export_gguf",
     "find_directions",
+    "fit_probes",
     "from_behaviour",
     "from_labels",
+    "heads_of",
     "invert",
     "load_direction",
     "load_foreign",
+    "mean_path",
+    "measure_cliff",
+    "measure_cliffs",
+    "project_heads",
     "read_beliefs",
     "read_groups",
+    "roll_out",
+    "scaling_heads",
+    "score_paths",
     "select_direction",
     "sweep",
     "write_groups",

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from demur.errors import InputError
 from demur.states.contrasts import Kind, cluster_score
-from demur.states.directions import Directions, require_groups, states_of
-from demur.states.groups import Groups
+from demur.states.directions import Directions
+from demur.states.groups import Groups, require_groups
+from demur.states.residuals import states_of
 from demur.stats import Interval, auroc
 
 if TYPE_CHECKING:

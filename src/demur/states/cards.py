@@ -34,7 +34,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
-    """`directions`, `direction`, `latent_guard`."""
+    """`directions`, `direction`, `latent_guard`, `probes`, `probe`."""
     model: dict[str, Any]
     """What `demur.states.identity.identity` says of the model."""
     data: dict[str, Any] = Field(default_factory=dict)

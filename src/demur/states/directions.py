@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -24,96 +23,18 @@ from torch import Tensor
 from demur.errors import ArtefactError, InputError
 from demur.states.cards import Card, read_artefact, require_fit, versions, write_artefact
 from demur.states.contrasts import Contrast, Kind, aurocs, centroid_weights, folds, permuted
-from demur.states.groups import Groups
+from demur.states.direction import Direction, Quality, direction_table
+from demur.states.groups import Groups, require_groups
 from demur.states.identity import identity
+from demur.states.residuals import captured, positions_of
 
 if TYPE_CHECKING:
-    from demur.models import LocalModel, Steering
-    from demur.models.request import ChatLike
+    from demur.models import LocalModel
     from demur.states.shards import Captured
 
-__all__ = ["Direction", "Directions", "Quality", "find_directions", "positions_of", "require_groups", "states_of"]
+__all__ = ["Directions", "find_directions"]
 
 _KINDS: tuple[Kind, ...] = ("harmfulness", "refusal")
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How well a direction separates prompts that it was not fitted on.
-
-    Attributes:
-        auroc: Of the projection, over folds that keep pairs together.
-        within: The lower of the two areas with the other label held fixed (harm among refused and among accepted
-            prompts, refusal among harmful and among harmless ones); None where no such group has both classes.
-        null: 95th percentile of the area under permuted labels.
-        p: Share of permutations that do as well anywhere: corrected for the number of layers and positions.
-        random: 95th percentile of the area of random directions, whichever way they point.
-        n: Prompts.
-    """
-
-    auroc: float
-    within: float | None
-    null: float
-    p: float
-    random: float
-    n: int
-
-
-@dataclass(frozen=True, eq=False)
-class Direction:
-    """A direction in the residual stream after one block.
-
-    Attributes:
-        vector: (width,), the difference of the two centroids, not normalised.
-        layer: Number of the block, from 0.
-        position: Name of the token position.
-        kind: `harmfulness`, `refusal`, or what a foreign file calls it.
-        quality: How well it reads, or None for a direction from elsewhere.
-        card: Where it comes from, or None for a direction from elsewhere.
-    """
-
-    vector: Float[Tensor, " width"]
-    layer: int
-    position: str
-    kind: str
-    quality: Quality | None = None
-    card: Card | None = None
-
-    def __neg__(self) -> Direction:
-        return Direction(-self.vector, self.layer, self.position, self.kind, self.quality, self.card)
-
-    @property
-    def norm(self) -> float:
-        """The vector's length, in units of the residual stream."""
-        return float(self.vector.norm())
-
-    def steering(self, strength: float = 1.0) -> Steering:
-        """A control that adds `strength` times the vector after its block while the prompt is read."""
-        from demur.models import Steering
-
-        return Steering(self.vector, (self.layer, "resid_post"), strength, where="prompt")
-
-    def random(self, seed: int = 0) -> Direction:
-        """A random direction of equal norm: what any push of that size does."""
-        noise = torch.randn(self.vector.shape, generator=torch.Generator().manual_seed(seed))
-        return Direction(noise * (self.norm / noise.norm()), self.layer, self.position, "random")
-
-    def save(self, path: Path | str) -> None:
-        """Write it with its card.
-
-        Raises:
-            ArtefactError: It has no card.
-        """
-        if self.card is None:
-            raise ArtefactError("this direction comes from elsewhere and has no card, so it cannot be saved as ours")
-        write_artefact(Path(path), {"vector": self.vector}, self.card)
-
-    def _repr_html_(self) -> str:
-        return _table(f"Direction of {escape(self.kind)}", [self])
-
-    def __repr__(self) -> str:
-        read = f", AUROC {self.quality.auroc:.3f}" if self.quality else ""
-        return f"Direction({self.kind}, layer {self.layer}, {self.position}, norm {self.norm:.3g}{read})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +145,7 @@ class Directions:
 
     def _repr_html_(self) -> str:
         found = [self.best(kind, where) for kind in _KINDS for where in self.positions]
-        return _table("Best layer at each position", found)
+        return direction_table("Best layer at each position", found)
 
 
 def find_directions(
@@ -263,7 +184,7 @@ def find_directions(
     where = positions_of(model, groups.prompts[0]) if positions is None else tuple(positions)
     if not chosen or not where or permutations < 1:
         raise InputError("find_directions needs at least one layer, one position and one permutation")
-    states = _captured(model, groups.prompts, chosen, where, batch_size, out)
+    states = captured(model, groups.prompts, chosen, where, batch_size, out)
     card = Card(
         kind="directions",
         model=identity(model),
@@ -279,90 +200,6 @@ def find_directions(
         versions=versions(),
     )
     return _fit(states, groups, chosen, where, contrast, permutations, seed, card)
-
-
-def positions_of(model: LocalModel, chat: ChatLike) -> tuple[str, ...]:
-    """The last instruction token and every post-instruction token, by name.
-
-    Raises:
-        InputError: The template puts nothing between the instruction and the answer.
-    """
-    after = len(model.positions(chat).post_instruction)
-    if not after:
-        raise InputError(
-            f"the chat template of {model.name!r} has no tokens after the instruction, so there is no place that is "
-            "read after it and before the answer; give positions, such as ['last_instruction']"
-        )
-    return ("last_instruction", *(f"post_instruction:{index}" for index in range(after)))
-
-
-def states_of(
-    model: LocalModel,
-    chats: Sequence[ChatLike],
-    *,
-    layers: Sequence[int],
-    positions: Sequence[str],
-    batch_size: int = 32,
-) -> Float[Tensor, "layer prompt position width"]:
-    """The residual stream after some blocks at some positions, in float32 on the CPU.
-
-    Raises:
-        InputError: A chat has no such position, or there is no chat.
-        ModelError: A state is not finite.
-    """
-    found = _captured(model, chats, layers, positions, batch_size, None)
-    return torch.stack([found.states((layer, "resid_post")) for layer in layers])
-
-
-def _captured(
-    model: LocalModel,
-    chats: Sequence[ChatLike],
-    layers: Sequence[int],
-    positions: Sequence[str],
-    batch_size: int,
-    out: Path | str | None,
-) -> Captured:
-    from demur.states.capturing import capture
-    from demur.states.sites import Site
-
-    if not chats:
-        raise InputError("there are no prompts to read")
-    sites = [Site(layer, "resid_post") for layer in layers]
-    found = capture(model, list(chats), sites=sites, positions=list(positions), batch_size=batch_size, out=out)
-    for position in positions:
-        if not bool(found.mask(position).all()):
-            lacking = int((~found.mask(position)).sum())
-            raise InputError(f"{lacking} of {len(chats)} prompts have no position {position!r} under this template")
-    return found
-
-
-def require_groups(groups: Groups, contrast: Contrast) -> None:
-    """Refuse groups that a contrast cannot be taken from.
-
-    Raises:
-        InputError: A group is too small or holds one prompt again and again, or a prompt stands on both sides.
-    """
-    if contrast not in ("balanced", "published"):
-        raise InputError(f"contrast must be balanced or published, got {contrast!r}")
-    needed = Groups._fields if contrast == "balanced" else ("refused_harmful", "accepted_harmless")
-    for name in needed:
-        group = getattr(groups, name)
-        distinct = len({str(p.messages) for p in group})
-        if distinct < 2:
-            hint = (
-                " A model that refuses all that is harmful, and nothing else, has no such prompts: take prompts under "
-                "wrappers and harmless ones that sound harmful, or contrast='published'"
-                if contrast == "balanced" and name in ("accepted_harmful", "refused_harmless")
-                else ""
-            )
-            raise InputError(
-                f"the group {name} holds {len(group)} prompts of {distinct} texts, at least 2 texts are needed.{hint}"
-            )
-    owners: dict[str, str] = {}
-    for name, group in zip(groups._fields, groups, strict=True):
-        for prompt in group:
-            if (other := owners.setdefault(str(prompt.messages), name)) != name:
-                raise InputError(f"the prompt {prompt.id!r} stands in {other} and in {name}; it can be in one only")
 
 
 def _fit(
@@ -470,18 +307,3 @@ def _within(own: Tensor, other: Tensor, scores: Tensor) -> float | None:
 
 def _ends(found: Directions) -> Iterable[tuple[str, dict[Kind, Tensor]]]:
     return (("first", found.first), ("second", found.second))
-
-
-def _table(caption: str, found: Sequence[Direction]) -> str:
-    head = ("kind", "layer", "position", "norm", "AUROC", "within", "null 95%", "random 95%", "p", "n")
-    rows = []
-    for item in found:
-        cells: list[Any] = [item.kind, item.layer, item.position, f"{item.norm:.3g}"]
-        if q := item.quality:
-            within = "" if q.within is None else f"{q.within:.3f}"
-            cells += [f"{q.auroc:.3f}", within, f"{q.null:.3f}", f"{q.random:.3f}", f"{q.p:.3f}", q.n]
-        else:
-            cells += [""] * 6
-        rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
-    top = "".join(f"<th>{name}</th>" for name in head)
-    return f"<table><caption>{caption}</caption><tr>{top}</tr>{''.join(rows)}</table>"

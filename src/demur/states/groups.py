@@ -18,8 +18,9 @@ from demur.records import Prompt
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
+    from demur.states.contrasts import Contrast
 
-__all__ = ["Groups", "from_behaviour", "from_labels", "read_groups", "write_groups"]
+__all__ = ["Groups", "from_behaviour", "from_labels", "read_groups", "require_groups", "write_groups"]
 
 
 class Groups(NamedTuple):
@@ -94,17 +95,21 @@ def from_behaviour(
     prompts: Sequence[Prompt],
     *,
     max_tokens: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
     mapping: str = "any",
     batch_size: int = 32,
 ) -> Groups:
     """Ask the model every prompt and sort the prompts by what it did.
 
-    The model answers greedily. Prompts whose answer cannot be judged (empty, failed, filtered) are left out.
+    Prompts whose answer cannot be judged (empty, failed, filtered) are left out.
 
     Args:
         model: The model whose groups these are.
         prompts: With `expect`: `decline` means harmful, `comply` harmless.
         max_tokens: Of each answer; declining shows at its start.
+        temperature: Of the answers; 0 is greedy.
+        seed: Of the first prompt's answer; the next ones count up from it.
         mapping: Which kinds count as declined.
         batch_size: Most prompts at once.
 
@@ -118,13 +123,45 @@ def from_behaviour(
         raise InputError("no prompts were given, so there are no groups to make")
     if silent := next((p.id for p in prompts if p.expect is None), None):
         raise InputError(f"the prompt {silent!r} has no expect; say 'decline' (harmful) or 'comply' (harmless)")
-    answers = model.generate(prompts, sampling=Sampling(max_tokens=max_tokens), batch_size=batch_size)
+    settings = [
+        Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed + number) for number in range(len(prompts))
+    ]
+    answers = model.generate(prompts, sampling=settings, batch_size=batch_size)
     verdicts = Ladder().judge_many([(p.text, a.response) for p, a in zip(prompts, answers, strict=True)])
     judged = [(p, v.declined(mapping)) for p, v in zip(prompts, verdicts, strict=True)]
     kept = [(p, declined) for p, declined in judged if declined is not None]
     return from_labels(
         [p for p, _ in kept], harmful=[p.expect == "decline" for p, _ in kept], refused=[d for _, d in kept]
     )
+
+
+def require_groups(groups: Groups, contrast: Contrast) -> None:
+    """Refuse groups that a contrast cannot be taken from.
+
+    Raises:
+        InputError: A group is too small or holds one prompt again and again, or a prompt stands on both sides.
+    """
+    if contrast not in ("balanced", "published"):
+        raise InputError(f"contrast must be balanced or published, got {contrast!r}")
+    needed = Groups._fields if contrast == "balanced" else ("refused_harmful", "accepted_harmless")
+    for name in needed:
+        group = getattr(groups, name)
+        distinct = len({str(p.messages) for p in group})
+        if distinct < 2:
+            hint = (
+                " A model that refuses all that is harmful, and nothing else, has no such prompts: take prompts under "
+                "wrappers and harmless ones that sound harmful, or contrast='published'"
+                if contrast == "balanced" and name in ("accepted_harmful", "refused_harmless")
+                else ""
+            )
+            raise InputError(
+                f"the group {name} holds {len(group)} prompts of {distinct} texts, at least 2 texts are needed.{hint}"
+            )
+    owners: dict[str, str] = {}
+    for name, group in zip(groups._fields, groups, strict=True):
+        for prompt in group:
+            if (other := owners.setdefault(str(prompt.messages), name)) != name:
+                raise InputError(f"the prompt {prompt.id!r} stands in {other} and in {name}; it can be in one only")
 
 
 def write_groups(groups: Groups, path: Path) -> None:

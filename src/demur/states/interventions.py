@@ -26,7 +26,7 @@ from demur.stats import Interval, wilson
 if TYPE_CHECKING:
     from demur.models import LocalModel, Steering
     from demur.records import Prompt
-    from demur.states.directions import Direction
+    from demur.states.direction import Direction
 
 __all__ = ["Sweep", "SweepRow", "ablating", "refusal_probabilities", "refusal_rate", "sweep"]
 

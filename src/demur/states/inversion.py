@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from demur.models import LocalModel
     from demur.models.control import Batch
     from demur.records import Prompt
-    from demur.states.directions import Direction
+    from demur.states.direction import Direction
 
 __all__ = ["Inversion", "InversionRow", "Question", "invert"]
 

@@ -26,9 +26,9 @@ from torch import Tensor
 from demur.errors import ArtefactError, InputError
 from demur.states.cards import Card, read_artefact, require_fit, versions, write_artefact
 from demur.states.contrasts import Contrast, aurocs, centroid_weights, folds, permuted
-from demur.states.directions import require_groups, states_of
-from demur.states.groups import Groups
+from demur.states.groups import Groups, require_groups
 from demur.states.identity import identity
+from demur.states.residuals import states_of
 from demur.stats import Interval, auroc, wilson
 
 if TYPE_CHECKING:

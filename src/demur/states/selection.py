@@ -1,67 +1,74 @@
 """Choosing one refusal direction by what it does: removed, refusal falls; added, it rises; and little else changes.
 
-Candidates are directions at layers and positions. Exact scoring runs every candidate through the model three times. The
-screen scores all of them to first order from one forward and backward pass a prompt set, and scores only the most
-promising exactly; what it gives up is measured by comparing the two.
+The rule is published: the lowest refusal under ablation among candidates that pass the filters on KL and addition and
+lie outside the last layers. It names one winner, so most of the table need not be known: a candidate is asked about one
+prompt after another, on whichever score settles it sooner, until it is proven that it fails a filter or cannot have the
+lowest score. Log-odds have bounds and KL has none below zero, so what has been seen of a mean bounds all of it.
 
-Source: Arditi et al. 2024, arXiv 2406.11717: lowest refusal under ablation among candidates that pass the filters on KL
-and addition and lie outside the last layers.
+Source: Arditi et al. 2024, arXiv 2406.11717.
 """
-
-# ruff: noqa: F722 - shapes stand in annotations as text
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from html import escape
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from demur.errors import InputError
-from demur.states.interventions import ablating, pushed
+from demur.states.scoring import HIGHEST, Scorer
+from demur.states.screening import first_order
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
     from demur.records import Prompt
-    from demur.states.directions import Direction
+    from demur.states.direction import Direction
 
-__all__ = ["Candidate", "Selection", "select_direction"]
+__all__ = ["Candidate", "Effort", "Selection", "select_direction"]
+
+Effort = Literal["all", "exact", "screened"]
+"""How much is scored.
+
+`all`: every candidate on every prompt, three times. `exact`: what proves the winner; it is the same one. `screened`:
+the same among the most promising only, by two prompts for the filters and to first order for ablation, so that a
+winner which these rank low is missed.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One candidate and its scores.
+    """One candidate and its scores; a score is None where the candidate was settled before it was known.
 
     Attributes:
         direction: The candidate.
         ablation: Mean log-odds of refusal of harmful prompts with the direction removed; lower is better.
         addition: Mean log-odds of refusal of harmless prompts with the direction added; higher is better.
         kl: Mean KL divergence of the next token on harmless prompts, from the untouched model to the ablated one.
-        passes: Whether it passes the filters.
+        fails: What it is known to fail: `kl`, `addition` or `ablation` (it cannot have the lowest score); None for a
+            candidate that passes, or that nobody needed to know more about.
     """
 
     direction: Direction
-    ablation: float
-    addition: float
-    kl: float
-    passes: bool
+    ablation: float | None
+    addition: float | None
+    kl: float | None
+    fails: Literal["kl", "addition", "ablation"] | None
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The chosen direction and everything that was scored.
+    """The chosen direction and what was scored.
 
     Attributes:
-        best: The candidate with the lowest ablation score among those that pass.
-        candidates: All that were scored exactly, best first.
-        random: The scores of random directions of the winner's norm and layer.
+        best: The candidate with the lowest ablation score among those that pass; its scores are complete.
+        candidates: All that were asked about, best first, those without an ablation score last.
+        random: Random directions of the winner's norm and layer, removed and added; without KL.
         baseline: Mean log-odds of refusal of harmful and of harmless prompts, untouched.
-        screened: How many candidates the screen dropped; 0 when all were scored exactly.
+        screened: How many candidates the screen dropped; 0 when none was dropped unasked.
+        read: Prompts that were run, and how many the whole table without random directions would have run.
     """
 
     best: Candidate
@@ -69,13 +76,15 @@ class Selection:
     random: tuple[Candidate, ...]
     baseline: tuple[float, float]
     screened: int
+    read: tuple[int, int]
 
     def _repr_html_(self) -> str:
-        head = ("direction", "layer", "position", "ablation", "addition", "KL", "passes")
+        head = ("direction", "layer", "position", "ablation", "addition", "KL", "fails")
         lines = "".join(
             f"<tr><td>{escape(c.direction.kind)}</td><td>{c.direction.layer}</td>"
-            f"<td>{escape(c.direction.position)}</td><td>{c.ablation:.3f}</td><td>{c.addition:.3f}</td>"
-            f"<td>{c.kl:.4f}</td><td>{'yes' if c.passes else 'no'}</td></tr>"
+            f"<td>{escape(c.direction.position)}</td>"
+            + "".join(f"<td>{'' if n is None else f'{n:.4g}'}</td>" for n in (c.ablation, c.addition, c.kl))
+            + f"<td>{c.fails or ''}</td></tr>"
             for c in (*self.candidates, *self.random)
         )
         top = "".join(f"<th>{name}</th>" for name in head)
@@ -91,8 +100,8 @@ def select_direction(
     harmful: Sequence[Prompt],
     harmless: Sequence[Prompt],
     refusal_tokens: Sequence[int],
-    exact: bool = True,
-    keep: int = 6,
+    effort: Effort = "exact",
+    keep: int | None = None,
     last: float = 0.2,
     most_kl: float = 0.1,
     random: int = 3,
@@ -107,19 +116,22 @@ def select_direction(
         harmful: Prompts whose refusal should fall; others than the candidates were fitted on.
         harmless: Prompts whose refusal should rise when a candidate is added, and that ablation should leave alone.
         refusal_tokens: First tokens of a refusal.
-        exact: Whether to score every candidate; False screens first and scores the best `keep`.
-        keep: Candidates that the screen keeps.
+        effort: How much is scored.
+        keep: Candidates that the screen keeps, the next so many where none of them passes; None keeps an eighth of
+            them and at least 6.
         last: Share of the last layers whose candidates are left out: a direction there is the answer's own token.
         most_kl: Highest divergence that passes.
         random: Random directions to score beside the winner, at least 1.
         seed: Of the random directions.
-        batch_size: Prompts at once.
+        batch_size: Rows at once; a row is one prompt under one candidate.
 
     Raises:
         InputError: There are no candidates or prompts, none lies outside the last layers, or none passes the filters.
     """
-    if not candidates or not harmful or not harmless or random < 1 or keep < 1:
+    if not candidates or not harmful or not harmless or random < 1 or (keep is not None and keep < 1):
         raise InputError("choosing a direction needs candidates, harmful and harmless prompts, and a random direction")
+    if effort not in ("all", "exact", "screened"):
+        raise InputError(f"effort must be all, exact or screened, got {effort!r}")
     # candidate l is what leaves block l, so it enters block l + 1
     end = int(len(model.structure) * (1 - last))
     allowed = [c for c in candidates if c.layer + 1 < end or last <= 0]
@@ -130,102 +142,201 @@ def select_direction(
             f"all {len(candidates)} candidates are zero or lie in the last {last:.0%} of {len(model.structure)} "
             "layers; give candidates of earlier layers, or a smaller share as last="
         )
-    kept = allowed
-    if not exact and len(allowed) > keep:
-        removed, added = _first_order(model, allowed, harmful, harmless, refusal_tokens, batch_size)
-        order = sorted(range(len(allowed)), key=lambda n: (added[n] <= 0, removed[n]))
-        kept = [allowed[n] for n in order[:keep]]
-    plain = model.next_token_logprobs(harmless, batch_size=batch_size)
-    baseline = (
-        float(_log_odds(model.next_token_logprobs(harmful, batch_size=batch_size), refusal_tokens).mean()),
-        float(_log_odds(plain, refusal_tokens).mean()),
+    scorer = Scorer(model, harmful=harmful, harmless=harmless, tokens=refusal_tokens, batch_size=batch_size)
+    race = _Race(scorer, most_kl, [_Lane(c) for c in allowed])
+    if effort == "screened":
+        asked, best = _screened(race, scorer, keep or max(6, math.ceil(len(allowed) / 8)), refusal_tokens)
+    else:
+        asked, best = race.lanes, race.everything() if effort == "all" else race.run()
+    if best is None:
+        raise InputError(_why_none(asked, most_kl))
+    noise = _Race(scorer, most_kl, [_Lane(best.direction.random(seed + number)) for number in range(random)])
+    # how little a random direction changes harmless answers is no comparison
+    noise.everything(("ablation", "addition"))
+    rest = [lane for lane in asked if lane is not best]
+    rest.sort(key=lambda lane: (lane.fails not in (None, "ablation"), lane.known("ablation") is None, lane.lead()))
+    return Selection(
+        best=best.told(),
+        candidates=tuple(lane.told() for lane in (best, *rest)),
+        random=tuple(lane.told() for lane in noise.lanes),
+        baseline=scorer.baseline,
+        screened=len(allowed) - len(asked),
+        read=(scorer.read, (1 + len(allowed)) * (len(harmful) + len(harmless)) + len(allowed) * len(harmless)),
     )
 
-    def score(direction: Direction) -> Candidate:
-        with ablating(model, direction.vector):
-            ablation = float(
-                _log_odds(model.next_token_logprobs(harmful, batch_size=batch_size), refusal_tokens).mean()
-            )
-            changed = model.next_token_logprobs(harmless, batch_size=batch_size)
-        with pushed(model, direction):
-            found = model.next_token_logprobs(harmless, batch_size=batch_size)
-        addition = float(_log_odds(found, refusal_tokens).mean())
-        kl = float((plain.exp() * (plain - changed)).sum(-1).mean())
-        return Candidate(direction, ablation, addition, kl, kl <= most_kl and addition >= 0)
 
-    scored = sorted((score(c) for c in kept), key=lambda c: (not c.passes, c.ablation))
-    if not scored[0].passes:
-        raise InputError(
-            f"none of {len(scored)} candidates passes: the lowest KL is {min(c.kl for c in scored):.3g} (at most "
-            f"{most_kl:.3g}), the highest log-odds of refusal after adding {max(c.addition for c in scored):.3g} (at "
-            "least 0). Give other candidates, or raise most_kl"
+_Score = Literal["ablation", "kl", "addition"]
+_FILTERS: tuple[_Score, ...] = ("kl", "addition")
+
+
+@dataclass(eq=False)
+class _Lane:
+    """A candidate and its scores so far, one a prompt, in the order of the prompts."""
+
+    direction: Direction
+    seen: dict[_Score, list[float]] = field(default_factory=lambda: {"ablation": [], "kl": [], "addition": []})
+    wanted: dict[_Score, int] = field(default_factory=dict)
+    fails: Literal["kl", "addition", "ablation"] | None = None
+    passes: bool = False
+
+    def mean(self, score: _Score) -> float:
+        """The mean over the prompts that were asked."""
+        return math.fsum(self.seen[score]) / len(self.seen[score])
+
+    def lead(self) -> float:
+        """What lanes are ranked by."""
+        return self.mean("ablation")
+
+    def known(self, score: _Score) -> float | None:
+        """The mean over all prompts, once all were asked."""
+        return self.mean(score) if len(self.seen[score]) == self.wanted[score] else None
+
+    def bound(self, score: _Score, outside: float) -> float:
+        """The mean if every prompt that was not asked had the value `outside`."""
+        values = self.seen[score]
+        return (math.fsum(values) + (self.wanted[score] - len(values)) * outside) / self.wanted[score]
+
+    def told(self) -> Candidate:
+        added = self.known("addition")
+        return Candidate(
+            self.direction,
+            ablation=self.known("ablation"),
+            addition=None if added is None else -added,
+            kl=self.known("kl"),
+            fails=self.fails,
         )
-    noise = tuple(score(scored[0].direction.random(seed + number)) for number in range(random))
-    return Selection(scored[0], tuple(scored), noise, baseline, len(allowed) - len(kept))
 
 
-def _log_odds(logprobs: Float[Tensor, "prompt vocab"], tokens: Sequence[int]) -> Float[Tensor, " prompt"]:
-    share = logprobs[:, sorted(set(tokens))].exp().sum(-1).double().clamp(1e-8, 1 - 1e-8)
-    return share.log() - (1 - share).log()
+class _Race:
+    """Asks about candidates until the rule's winner among them is proven."""
+
+    def __init__(self, scorer: Scorer, most_kl: float, lanes: Sequence[_Lane]) -> None:
+        self._scorer, self._most_kl, self.lanes = scorer, most_kl, list(lanes)
+        self._ask: dict[_Score, Callable[[Sequence[tuple[Direction, int]]], Tensor]] = {
+            "kl": scorer.divergence,
+            "ablation": scorer.ablation,
+            "addition": scorer.addition,
+        }
+        harmful, harmless = len(scorer.harmful), len(scorer.harmless)
+        for lane in self.lanes:
+            lane.wanted = {"kl": harmless, "ablation": harmful, "addition": harmless}
+        # an eighth of the prompts at a time: few enough to stop early, and several candidates fill a batch
+        self._step: dict[_Score, int] = {s: max(1, n // 8) for s, n in lanes[0].wanted.items()}
+        self._best: _Lane | None = None
+
+    def look(self, score: _Score, count: int) -> None:
+        """Ask all about a few prompts."""
+        self._advance(self.lanes, score, count)
+
+    def everything(self, scores: Sequence[_Score] = ("kl", "ablation", "addition")) -> _Lane | None:
+        """Ask all about everything and return the winner."""
+        for score in scores:
+            self._advance(self.lanes, score, self.lanes[0].wanted[score])
+        for lane in self.lanes:
+            self._judge(lane)
+        passing = [lane for lane in self.lanes if lane.passes]
+        return min(passing, key=lambda lane: lane.bound("ablation", 0.0), default=None)
+
+    def run(self) -> _Lane | None:
+        """The winner, or None when no candidate passes."""
+        self._advance(self.lanes, "ablation", self._step["ablation"])
+        while open_ := [lane for lane in self.lanes if lane.fails is None and not lane.passes]:
+            # once one candidate stands, the others need only be proven worse than it: that is done side by side
+            asked = open_ if self._best else [min(open_, key=_Lane.lead)]
+            chosen: dict[_Score, list[_Lane]] = {score: [] for score in self._ask}
+            for lane in asked:
+                unknown = [score for score in self._ask if lane.known(score) is None]
+                chosen[min(unknown, key=lambda score: self._left(lane, score))].append(lane)
+            for score, lanes in chosen.items():
+                first = [lane for lane in lanes if not lane.seen[score] or self._best]
+                self._advance(first, score, self._step[score])
+                # after a look, a lone candidate fills a batch by itself
+                self._advance(
+                    [lane for lane in lanes if lane not in first], score, lanes[0].wanted[score] if lanes else 0
+                )
+            for lane in asked:
+                self._judge(lane)
+            for lane in asked:
+                if lane.passes and (self._best is None or lane.lead() < self._best.lead()):
+                    self._best = lane
+            for lane in open_:
+                self._judge(lane)
+        return self._best
+
+    def among(self, lanes: Sequence[_Lane]) -> _Race:
+        """The race between some of the candidates, with what is known of them."""
+        return _Race(self._scorer, self._most_kl, lanes)
+
+    def beyond(self, lane: _Lane) -> float:
+        """How far what has been seen of a lane is beyond the filters, 0 where it would pass."""
+        return sum(max(0.0, lane.mean(score) - self._line(score)[0]) for score in _FILTERS)
+
+    def _line(self, score: _Score) -> tuple[float, float]:
+        """What a mean must be above to fail, and the least that a prompt can have; addition has its sign turned."""
+        if score == "kl":
+            return self._most_kl, 0.0
+        if score == "addition":
+            return 0.0, -HIGHEST
+        return math.inf if self._best is None else self._best.lead(), -HIGHEST
+
+    def _left(self, lane: _Lane, score: _Score) -> float:
+        """How many more prompts would prove that the lane fails, if they were like those seen."""
+        if not lane.seen[score]:
+            return self._step[score]  # worth a look
+        line, outside = self._line(score)
+        mean = lane.mean(score)
+        if mean <= line:
+            return math.inf
+        return (line - lane.bound(score, outside)) * lane.wanted[score] / (mean - outside)
+
+    def _judge(self, lane: _Lane) -> None:
+        """Say what is proven of a lane."""
+        for score in self._ask:
+            line, outside = self._line(score)
+            if lane is not self._best and lane.bound(score, outside) > line:
+                lane.fails = score
+                return
+        lane.passes = all(lane.known(score) is not None for score in self._ask)
+
+    def _advance(self, lanes: Sequence[_Lane], score: _Score, count: int) -> None:
+        pairs = [
+            (lane, number)
+            for lane in lanes
+            for number in range(len(lane.seen[score]), min(len(lane.seen[score]) + count, lane.wanted[score]))
+        ]
+        if pairs:
+            sign = -1.0 if score == "addition" else 1.0
+            found = self._ask[score]([(lane.direction, number) for lane, number in pairs])
+            for (lane, _), value in zip(pairs, found.tolist(), strict=True):
+                lane.seen[score].append(sign * value)
 
 
-def _first_order(
-    model: LocalModel,
-    candidates: Sequence[Direction],
-    harmful: Sequence[Prompt],
-    harmless: Sequence[Prompt],
-    tokens: Sequence[int],
-    batch_size: int,
-) -> tuple[list[float], list[float]]:
-    """The change of the mean log-odds that removing or adding each candidate makes, to first order."""
-    layers = sorted({c.layer for c in candidates})
-    removed, added = torch.zeros(len(candidates)), torch.zeros(len(candidates))
-    units = torch.stack([c.vector / c.norm for c in candidates])
-    for prompts, removing in ((harmful, True), (harmless, False)):
-        order = sorted(range(len(prompts)), key=lambda n: len(model.encode(prompts[n])))
-        for start in range(0, len(order), batch_size):
-            batch = [prompts[n] for n in order[start : start + batch_size]]
-            streams, gradients, mask = _gradients(model, batch, tokens)
-            if removing:
-                # what the embedding and every block write, each seen by all that follows
-                writes = [streams[0], *(after - before for before, after in pairwise(streams))]
-                for write, gradient in zip(writes, gradients, strict=True):
-                    removed -= ((write @ units.T) * (gradient @ units.T) * mask).sum((0, 1))
-            else:
-                slopes = {layer: (gradients[layer + 1] * mask).sum((0, 1)) for layer in layers}
-                added += torch.stack([slopes[c.layer] @ c.vector for c in candidates])
-    return (removed / len(harmful)).tolist(), (added / len(harmless)).tolist()
+def _screened(race: _Race, scorer: Scorer, size: int, tokens: Sequence[int]) -> tuple[list[_Lane], _Lane | None]:
+    """The winner among the most promising `size`, or among the next so many where none of them passes."""
+    # two prompts tell which side of a filter a candidate is on, unless it is near the line; gradients do not
+    for score in _FILTERS:
+        race.look(score, 2)
+    directions = [lane.direction for lane in race.lanes]
+    change = first_order(scorer.model, scorer.harmful, directions, tokens, batch_size=scorer.batch_size).tolist()
+    # those that seem to pass by what ablation promises, then the others by how little they seem to fail
+    beyond = [race.beyond(lane) for lane in race.lanes]
+    order = sorted(range(len(change)), key=lambda n: (beyond[n], change[n]))
+    asked: list[_Lane] = []
+    for start in range(0, len(order), size):
+        group = [race.lanes[n] for n in order[start : start + size]]
+        asked += group
+        if best := race.among(group).run():
+            return asked, best
+    return asked, None
 
 
-def _gradients(
-    model: LocalModel, prompts: Sequence[Prompt], tokens: Sequence[int]
-) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """The stream entering the first block and leaving every block, and the log-odds' gradient at each."""
-    from demur.models import reading
-    from demur.models.generation import left_padded
-
-    ids, attention = left_padded([model.encode(p) for p in prompts], model.pad_id, model.device)
-    count = len(model.structure)
-    held: dict[int, Tensor] = {}
-
-    def keep(site: tuple[int, str], activation: Tensor) -> None:
-        held[site[0] + (site[1] == "resid_post")] = activation
-
-    sites = [(0, "resid_pre"), *((layer, "resid_post") for layer in range(count))]
-    embedding = model.model.get_input_embeddings()
-    handle = embedding.register_forward_hook(lambda _m, _a, out: out.detach().requires_grad_())
-    try:
-        with model._lock, torch.enable_grad(), reading(model.structure, sites, keep):  # type: ignore[arg-type]
-            output = model.model(
-                input_ids=ids,
-                attention_mask=attention,
-                position_ids=(attention.cumsum(-1) - 1).clamp(min=0),
-                use_cache=False,
-            )
-            total = _log_odds(output.logits[:, -1].float().log_softmax(-1), tokens).sum()
-            streams = [held[n] for n in range(count + 1)]
-            slopes = torch.autograd.grad(total, streams)
-    finally:
-        handle.remove()
-    mask = attention.unsqueeze(-1).float().cpu()
-    return [s.detach().float().cpu() for s in streams], [s.float().cpu() for s in slopes], mask
+def _why_none(lanes: Sequence[_Lane], most_kl: float) -> str:
+    diverging = sum(lane.fails == "kl" for lane in lanes)
+    least = min(lane.bound("kl", 0.0) for lane in lanes)
+    added = [-found for lane in lanes if (found := lane.known("addition")) is not None]
+    highest = f" (the highest mean log-odds after adding is {max(added):.3g})" if added else ""
+    return (
+        f"none of {len(lanes)} candidates passes: {diverging} change harmless answers too much (a KL above "
+        f"{most_kl:.3g}; the least is {least:.3g} or more), and {len(lanes) - diverging} do not make harmless prompts "
+        f"refused when they are added{highest}. Give other candidates, or raise most_kl"
+    )

@@ -16,12 +16,13 @@ __all__ = ["EXTRAS", "examine", "look_inside"]
 EXTRAS: dict[str, str] = {
     "local": "models of transformers on this machine, the phantom among them",
     "inspect": "audits, and every API model that Inspect reaches",
-    "encoder": "the accurate response classifier (not in this release)",
+    "encoder": "the accurate response classifier",
     "train": "training recipes (not in this release)",
     "serve": "the server and the gateway (not in this release)",
     "scale": "labelling on a cluster (not in this release)",
     "images": "refusals of image models (not in this release)",
     "tables": "reading spreadsheets (not in this release)",
+    "gguf": "control vectors for llama.cpp",
 }
 """What each extra adds, in the user's words."""
 
