@@ -17,7 +17,7 @@ from demur.states.directions import Directions
 from demur.studies.explain_inside import refusal_tokens, split
 from demur.studies.explaining import SECTIONS, ExplainSettings, Explanation, explain
 
-SETTINGS = {"model": "phantom", "permutations": 40, "random": 2, "most": 12, "seed": 1}
+SETTINGS = {"model": "phantom", "permutations": 20, "random": 1, "most": 8, "seed": 1}
 
 
 @pytest.fixture(scope="module")

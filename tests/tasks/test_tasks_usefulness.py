@@ -71,7 +71,12 @@ def test_every_task_accepts_each_of_its_own_answers_and_no_other_tasks_number():
 
 def test_the_phantom_answers_its_own_questions_as_often_right_as_was_planted(tmp_path):
     (log,) = inspect_ai.eval(
-        usefulness(prompts="phantom"), model="demur/phantom", display="none", log_dir=str(tmp_path), log_realtime=False
+        usefulness(prompts="phantom"),
+        model="demur/phantom",
+        display="none",
+        log_dir=str(tmp_path),
+        log_realtime=False,
+        seed=4,  # without one, a 95% interval misses one time in twenty
     )
     found = log.results.scores
     values = {name: one.value for score in found if score.name == "answered" for name, one in score.metrics.items()}

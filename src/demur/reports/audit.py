@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from demur.atomic import write_text
 from demur.errors import RunError
 from demur.records import JUDGED, UNJUDGED, Kind, Measure
-from demur.reports import figures, numbers
+from demur.reports import figures
 from demur.reports.beside import blocks, shown
 from demur.reports.examples import choose
 from demur.reports.profile import Facet, Profile, Row, excluded_columns, join
 from demur.reports.settings import settings_rows, version_rows
 from demur.reports.summary import is_incomplete, is_own, progress, summary_sentences, verdict_sentence, wording
+from demur.reports.templating import environment, facet_label
 from demur.reports.text import visible
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 __all__ = ["render_audit", "write_audit"]
 
@@ -81,7 +78,7 @@ def render_audit(
         "decline": f"Replies to {names.decline}",
         "none": "Replies to requests without a stated expectation",
     }
-    template = _environment().get_template("audit.html")
+    template = environment().get_template("audit.html")
     return template.render(
         model=visible(str(info.get("model") or "unknown model")),
         info=info,
@@ -99,7 +96,7 @@ def render_audit(
         figure_title=title,
         facet_figures=[
             _figure(first.overall, facet, f"facet{place}", f"Over-refusal and under-refusal by {label}", names)
-            for place, (facet, label) in enumerate((facet, _facet_label(facet.name)) for facet in first.facets)
+            for place, (facet, label) in enumerate((facet, facet_label(facet.name)) for facet in first.facets)
         ],
         kinds_figure=figures.kinds_of_response(
             first.kinds, identity="kinds", title="Kinds of reply by expectation", names=expectations, colours=_COLOURS
@@ -176,10 +173,6 @@ def _figure(overall: Row, facet: Facet, identity: str, title: str, names: Any) -
     )
 
 
-def _facet_label(name: str) -> str:
-    return visible(name).replace("_", " ")
-
-
 def _methods(measures: Sequence[Measure]) -> list[str]:
     return sorted({visible(measure.method) for measure in measures})
 
@@ -200,27 +193,3 @@ def _reasoning(samples: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         "unanswered": sum(1 for sample in reasoned if not str(sample.get("response") or "").strip()),
         "cut": sum(1 for sample in reasoned if sample.get("ending") == "length"),
     }
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("demur.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=numbers.count,
-        percent=numbers.percent,
-        interval=numbers.interval,
-        value=numbers.value,
-        moment=numbers.moment,
-        visible=visible,
-        facet_label=_facet_label,
-    )
-    environment.tests["printable"] = numbers.printable
-    return environment

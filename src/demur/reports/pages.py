@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from demur.atomic import write_text
 from demur.errors import RunError
 from demur.reports import plots
 from demur.reports.sections import Section
-from demur.reports.text import visible
+from demur.reports.templating import environment
 
 __all__ = ["render_page", "write_page"]
 
@@ -28,20 +27,13 @@ def render_page(
         sections: In the order of the page.
         note: What the page does not show.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("demur.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(visible=visible, cell=_cell)
     drawn = {figure.name: Markup(plots.svg(figure)) for section in sections for figure in section.figures}  # noqa: S704 - our own drawing
-    return environment.get_template("page.html").render(
-        title=title, subject=subject, headline=headline, facts=facts, sections=sections, drawn=drawn, note=note
+    return (
+        environment()
+        .get_template("page.html")
+        .render(title=title, subject=subject, headline=headline, facts=facts, sections=sections, drawn=drawn, note=note)
     )
 
 
@@ -59,20 +51,3 @@ def write_page(path: Path, page: str) -> Path:
             "folder that can be written to"
         ) from error
     return path
-
-
-def _cell(value: Any) -> str:
-    match value:
-        case None:
-            text = ""
-        case bool():
-            text = "yes" if value else "no"
-        case float():
-            text = f"{value:.3f}"
-        case int():
-            text = f"{value:,}"
-        case list() | tuple():
-            text = " to ".join(_cell(one) for one in value)
-        case _:
-            text = visible(str(value))
-    return text

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from demur.records import Prompt
     from demur.states.directions import Directions
     from demur.states.groups import Groups
+    from demur.states.inversion import Question
 
 __all__ = ["Inside", "family", "place", "refusal_tokens", "short", "split"]
 
@@ -28,6 +29,7 @@ class Inside:
         held: Groups of other pairs, on which they are read.
         by: Which part of a prompt names its set: `wrapper`, or `category`.
         tokens: First tokens of this model's refusals.
+        question: How the model is asked whether a prompt is harmful; None takes the published wording.
         thinking: Prompts that are asked with reasoning, with `expect`.
         reasoning_tokens: Most tokens of reasoning and answer.
         temperature: Of reasoning and answers; 0 is greedy.
@@ -43,6 +45,7 @@ class Inside:
     held: Groups
     by: str
     tokens: tuple[int, ...]
+    question: Question | None
     thinking: tuple[Prompt, ...]
     reasoning_tokens: int
     temperature: float

@@ -6,6 +6,7 @@ from an earlier one lies in `Inside`, so that any of them can be left out or tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from demur.states.direction import Direction, Quality
     from demur.stats import Interval
 
-__all__ = ["apart", "choice", "guard", "reading", "steering"]
+__all__ = ["apart", "choice", "guard", "inversion", "reading", "steering"]
 
 _KINDS: tuple[tuple[Kind, str, str], ...] = (
     ("harmfulness", "Harm", "harm"),
@@ -368,6 +369,61 @@ def steering(inside: Inside) -> Section:
         ),
         figures=tuple(figures),
         data=data,
+    )
+
+
+def inversion(inside: Inside) -> Section:
+    """What pushing turns when the model is asked about harm: the answer No, and, apart from it, refusal."""
+    from demur.states import invert
+
+    found = inside.directions
+    harmful = inside.some([*inside.held.refused_harmful, *inside.held.accepted_harmful])
+    pushes = [(found.best(kind), -2.0) for kind, _, _ in _KINDS]
+    done = invert(
+        inside.model,
+        harmful,
+        pushes,
+        question=inside.question,
+        where="all",
+        random=inside.random,
+        seed=inside.seed,
+        batch_size=inside.batch_size,
+    )
+    title = "Asked whether it is harmful"
+    if mute := [row.direction for row in done.rows if math.isnan(row.no)]:
+        return Section(
+            name="inversion",
+            title=title,
+            missing=f"asked about harm, the model answers with neither word ({len(mute)} of {len(done.rows)} pushes)",
+        )
+    none, harm, refusal, *random = done.rows
+    most = max(row.no for row in random)
+    return Section(
+        name="inversion",
+        title=title,
+        sentences=(
+            f"Asked about harmful prompts the model says No in {none.no:.0%} of its answers; pushed away from harm in "
+            f"{harm.no:.0%}, away from refusal in {refusal.no:.0%}, along random directions of those norms in up to "
+            f"{most:.0%} (n = {done.n}).",
+        ),
+        notes=(
+            "The rate of No is among answers that say either; declining to answer is another thing and has its own "
+            "column. Pushes of twice a difference of means, at every token.",
+        ),
+        tables=(
+            Table(
+                caption="Reply inversion: each push, and random directions of equal norm",
+                head=("direction", "layer", "strength", "rate of No", "refusal rate", "neither"),
+                rows=tuple((r.direction, r.layer, r.strength, r.no, r.refusal, r.invalid) for r in done.rows),
+            ),
+        ),
+        data={
+            "none": none.no,
+            "harmfulness": harm.no,
+            "refusal": refusal.no,
+            "random": [row.no for row in random],
+            "n": done.n,
+        },
     )
 
 

@@ -16,12 +16,13 @@ from demur.reports.pages import render_page, write_page
 from demur.reports.sections import Section
 from demur.studies.explain_inside import Inside, place, refusal_tokens, split
 from demur.studies.explain_paths import cliff, heads, probes
-from demur.studies.explain_sections import apart, choice, guard, reading, steering
+from demur.studies.explain_sections import apart, choice, guard, inversion, reading, steering
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
     from demur.records import Prompt
     from demur.states.groups import Groups
+    from demur.states.inversion import Question
 
 __all__ = ["SECTIONS", "ExplainSettings", "Explanation", "explain"]
 
@@ -30,6 +31,7 @@ SECTIONS: Mapping[str, Callable[[Inside], Section]] = {
     "apart": apart,
     "guard": guard,
     "steering": steering,
+    "inversion": inversion,
     "choice": choice,
     "probes": probes,
     "cliff": cliff,
@@ -177,7 +179,8 @@ def explain(
         fit=fit,
         held=held,
         by=asked.by or ("wrapper" if any("wrapper" in p.meta for p in groups.prompts) else "category"),
-        tokens=refusal_tokens(loaded, fit, batch_size=asked.batch_size),
+        tokens=_tokens(loaded, fit, asked, out),
+        question=_question(asked),
         thinking=tuple(_thinking(asked, held)),
         reasoning_tokens=asked.reasoning_tokens,
         temperature=asked.drawn_at,
@@ -188,16 +191,17 @@ def explain(
         batch_size=asked.batch_size,
     )
     sections = []
-    for name in asked.sections:
+    for name in (name for name in SECTIONS if name in asked.sections):
         file = out / "sections" / f"{name}.json"
         section = _kept(file)
         if section is None:
             told((SECTIONS[name].__doc__ or name).rstrip("."))
             section = SECTIONS[name](inside)
             file.parent.mkdir(parents=True, exist_ok=True)
+            for figure in section.figures:
+                plots.write(figure, out / "figures")
+            # last, so that a section that is kept has its figures
             write_text(file, section.model_dump_json(indent=1) + "\n")
-        for figure in section.figures:
-            plots.write(figure, out / "figures")
         sections.append(section)
     if "directions" in vars(inside):
         inside.directions.save(out / "directions.safetensors")
@@ -260,6 +264,16 @@ def _groups(model: LocalModel, asked: ExplainSettings, out: Path) -> Groups:
     ).groups
 
 
+def _tokens(model: LocalModel, groups: Groups, asked: ExplainSettings, out: Path) -> tuple[int, ...]:
+    """The first tokens of refusals, found once."""
+    file = out / "refusal_tokens.json"
+    if file.exists():
+        return tuple(json.loads(file.read_text(encoding="utf-8")))
+    found = refusal_tokens(model, groups, batch_size=asked.batch_size, seed=asked.seed)
+    write_text(file, json.dumps(found) + "\n")
+    return found
+
+
 def _prompts(asked: ExplainSettings) -> Sequence[Prompt]:
     """The prompts to ask, thinned evenly to the limit, pairs kept together."""
     import random
@@ -289,6 +303,23 @@ def _prompts(asked: ExplainSettings) -> Sequence[Prompt]:
             break
         found += families[name]
     return found
+
+
+def _question(asked: ExplainSettings) -> Question | None:
+    """The phantom's own words about harm; it knows no others."""
+    from demur import phantom
+
+    if not phantom.is_phantom(asked.model) or asked.prompts:
+        return None
+    from demur.phantom.specification import default
+    from demur.states.inversion import Question
+
+    return Question(
+        text=default().language.judgement_frames[0].replace("{act}", "{instruction}"),
+        harmful=("Yes",),
+        harmless=("No",),
+        subject=lambda prompt: str(prompt.meta.get("act") or prompt.text),
+    )
 
 
 def _thinking(asked: ExplainSettings, groups: Groups) -> Sequence[Prompt]:
