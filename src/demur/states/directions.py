@@ -24,7 +24,7 @@ from demur.errors import ArtefactError, InputError
 from demur.states.cards import Card, read_artefact, require_fit, versions, write_artefact
 from demur.states.contrasts import Contrast, Kind, aurocs, centroid_weights, folds, permuted
 from demur.states.direction import Direction, Quality, direction_table
-from demur.states.groups import Groups, require_groups
+from demur.states.groups import Groups, family, require_groups
 from demur.states.identity import identity
 from demur.states.residuals import captured, positions_of
 
@@ -214,7 +214,7 @@ def _fit(
 ) -> Directions:
     harmful, refused = torch.tensor(groups.harmful), torch.tensor(groups.refused)
     cells = harmful.long() * 2 + refused.long()
-    clusters = [p.pair_id or str(p.messages) for p in groups.prompts]
+    clusters = [family(p) for p in groups.prompts]
     fold = folds(clusters, cells, count=groups.folds, seed=seed)
     free = torch.zeros_like(cells)
     sets: dict[Kind, tuple[Tensor, Tensor]] = {}

@@ -26,7 +26,7 @@ from torch import Tensor
 from demur.errors import ArtefactError, InputError
 from demur.states.cards import Card, read_artefact, require_fit, versions, write_artefact
 from demur.states.contrasts import Contrast, aurocs, centroid_weights, folds, permuted
-from demur.states.groups import Groups, require_groups
+from demur.states.groups import Groups, family, require_groups
 from demur.states.identity import identity
 from demur.states.residuals import states_of
 from demur.stats import Interval, auroc, wilson
@@ -327,7 +327,7 @@ def _quality(states: Tensor, groups: Groups, contrast: Contrast, permutations: i
     """Area and balanced accuracy at threshold 0 over folds, and the same with shuffled harm labels."""
     harm, refused = torch.tensor(groups.harmful), torch.tensor(groups.refused)
     cells = harm.long() * 2 + refused.long()
-    fold = folds([p.pair_id or str(p.messages) for p in groups.prompts], cells, count=groups.folds, seed=seed)
+    fold = folds([family(p) for p in groups.prompts], cells, count=groups.folds, seed=seed)
     strata = refused.long() if contrast == "balanced" else torch.zeros_like(cells)
     sets = torch.cat([harm[None], permuted(harm, strata, count=permutations, seed=seed)])
     fixed = refused.expand_as(sets)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from demur.errors import InputError
-from demur.states.interventions import attention_writers
+from demur.states.interventions import attention_writers, editing_writes
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
@@ -150,10 +150,7 @@ class Scorer:
         plain = self._plain[list(numbers)]
         return (plain.exp() * (plain - logprobs)).sum(-1)
 
-    @contextmanager
-    def _removing(self, directions: Sequence[Direction]) -> Iterator[None]:
-        from demur.models import writing
-
+    def _removing(self, directions: Sequence[Direction]) -> AbstractContextManager[None]:
         # normalised in float32 before rounding, so that half precision leaves no remainder
         units = torch.nn.functional.normalize(torch.stack([d.vector.float() for d in directions]), dim=-1)
 
@@ -161,18 +158,7 @@ class Scorer:
             unit = units.to(activation.device, activation.dtype)
             return torch.baddbmm(activation, activation @ unit.unsqueeze(-1), unit.unsqueeze(1), alpha=-1)
 
-        def clean(_module: nn.Module, _args: Any, output: Any) -> Any:
-            return (remove(output[0]), *output[1:]) if isinstance(output, tuple) else remove(output)
-
-        sites: dict[Any, Any] = {(0, "resid_pre"): remove}
-        sites |= {(block.index, "resid_post"): remove for block in self.model.structure.blocks}
-        handles = [writer.register_forward_hook(clean) for writer in self._writers]
-        try:
-            with writing(self.model.structure, sites):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return editing_writes(self.model, self._writers, remove)
 
     @contextmanager
     def _adding(self, directions: Sequence[Direction]) -> Iterator[None]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from demur.errors import InputError
+from demur.states.notebook import html_table
 from demur.states.scoring import HIGHEST, Scorer
 from demur.states.screening import first_order
 
@@ -80,17 +80,19 @@ class Selection:
 
     def _repr_html_(self) -> str:
         head = ("direction", "layer", "position", "ablation", "addition", "KL", "fails")
-        lines = "".join(
-            f"<tr><td>{escape(c.direction.kind)}</td><td>{c.direction.layer}</td>"
-            f"<td>{escape(c.direction.position)}</td>"
-            + "".join(f"<td>{'' if n is None else f'{n:.4g}'}</td>" for n in (c.ablation, c.addition, c.kl))
-            + f"<td>{c.fails or ''}</td></tr>"
+        rows = [
+            (
+                c.direction.kind,
+                c.direction.layer,
+                c.direction.position,
+                *(None if n is None else f"{n:.4g}" for n in (c.ablation, c.addition, c.kl)),
+                c.fails,
+            )
             for c in (*self.candidates, *self.random)
-        )
-        top = "".join(f"<th>{name}</th>" for name in head)
+        ]
         harmful, harmless = self.baseline
         caption = f"Log-odds of refusal; untouched: harmful {harmful:.3f}, harmless {harmless:.3f}"
-        return f"<table><caption>{caption}</caption><tr>{top}</tr>{lines}</table>"
+        return html_table(caption, head, rows)
 
 
 def select_direction(

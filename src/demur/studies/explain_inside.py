@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demur.atomic import write_text
 from demur.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from demur.states.groups import Groups
     from demur.states.inversion import Question
 
-__all__ = ["Inside", "family", "place", "refusal_tokens", "short", "split"]
+__all__ = ["Inside", "place", "refusal_tokens", "short", "split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class Inside:
         fit: Groups that directions, probes and guards are fitted on.
         held: Groups of other pairs, on which they are read.
         by: Which part of a prompt names its set: `wrapper`, or `category`.
-        tokens: First tokens of this model's refusals.
+        tokens_file: Where the first tokens of this model's refusals are kept once they are found.
         question: How the model is asked whether a prompt is harmful; None takes the published wording.
         thinking: Prompts that are asked with reasoning, with `expect`.
         reasoning_tokens: Most tokens of reasoning and answer.
@@ -44,7 +47,7 @@ class Inside:
     fit: Groups
     held: Groups
     by: str
-    tokens: tuple[int, ...]
+    tokens_file: Path
     question: Question | None
     thinking: tuple[Prompt, ...]
     reasoning_tokens: int
@@ -63,6 +66,15 @@ class Inside:
         return find_directions(
             self.model, self.fit, permutations=self.permutations, seed=self.seed, batch_size=self.batch_size
         )
+
+    @cached_property
+    def tokens(self) -> tuple[int, ...]:
+        """First tokens of this model's refusals, looked for by the first section that needs them."""
+        if self.tokens_file.exists():
+            return tuple(json.loads(self.tokens_file.read_text(encoding="utf-8")))
+        found = refusal_tokens(self.model, self.fit, batch_size=self.batch_size, seed=self.seed)
+        write_text(self.tokens_file, json.dumps(found) + "\n")
+        return found
 
     def some(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """At most `most` of `prompts`, drawn by the seed."""
@@ -87,7 +99,7 @@ def split(groups: Groups, *, seed: int) -> tuple[Groups, Groups]:
     """
     import random
 
-    from demur.states.groups import Groups
+    from demur.states.groups import Groups, family
 
     names = sorted({family(prompt) for prompt in groups.prompts})
     random.Random(seed).shuffle(names)
@@ -126,27 +138,22 @@ def refusal_tokens(model: LocalModel, groups: Groups, *, batch_size: int = 32, s
     )
     candidates = [token for token in opening.topk(min(24, len(opening))).indices.tolist() if opening[token] >= 0.01]
     asked = [prompt for group in groups for prompt in rng.sample(group, min(3, len(group)))]
-    found = []
+    ladder, found = Ladder(), []
     for token, text in zip(candidates, model.token_texts(candidates), strict=True):
         if not text.strip():
             continue
         chats = [[*prompt.messages, {"role": "assistant", "content": text}] for prompt in asked]
         answers = model.generate(chats, sampling=Sampling(max_tokens=24), batch_size=batch_size)
         wholes = [text + answer.response.text.removeprefix(text) for answer in answers]
-        verdicts = Ladder().judge_many([(p.text, whole) for p, whole in zip(asked, wholes, strict=True)])
+        verdicts = ladder.judge_many([(p.text, whole) for p, whole in zip(asked, wholes, strict=True)])
         if sum(v.declined() is True for v in verdicts) >= 0.75 * len(asked):
             found.append(token)
     if not found:
         raise InputError(
             "refusals and answers of this model begin with the same tokens, so no first token tells a refusal; "
-            "leave out the sections that need them (steering, choice)"
+            "leave out the sections that need them (steering, choice, heads)"
         )
     return tuple(found)
-
-
-def family(prompt: Prompt) -> str:
-    """What prompts share that must not be split: their pair, or else their text."""
-    return prompt.pair_id or str(prompt.messages)
 
 
 def short(position: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from demur.errors import InputError
 from demur.reports.sections import Dots, Dotted, Grid, Heatmap, Line, Lines, Scatter, Section, Series, Table
-from demur.studies.explain_inside import Inside, family, place, short
+from demur.studies.explain_inside import Inside, place, short
 
 if TYPE_CHECKING:
     from demur.records import Prompt
@@ -134,6 +134,7 @@ def reading(inside: Inside) -> Section:
 def apart(inside: Inside) -> Section:
     """How harm and refusal part: the belief scatter on held-out prompts, and set by set."""
     from demur.states.beliefs import bag_of_words, read_beliefs
+    from demur.states.groups import family
     from demur.stats import auroc, cluster_bootstrap, wilson
 
     found, held = inside.directions, inside.held
@@ -200,12 +201,7 @@ def apart(inside: Inside) -> Section:
                 "harm, lean to refusal, and the share that the model refused.",
                 rows=tuple(f"{name}, {'harmful' if bad else 'harmless'}" for name, bad in kept),
                 panels=tuple(
-                    Dotted(
-                        title=title,
-                        values=tuple(i.value for i in columns[name]),
-                        low=tuple(i.low for i in columns[name]),
-                        high=tuple(i.high for i in columns[name]),
-                    )
+                    _column(title, columns[name])
                     for name, title in (("harm", "belief in harm"), ("refusal", "lean to refusal"), ("rate", "refused"))
                 ),
             ),

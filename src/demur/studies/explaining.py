@@ -14,7 +14,7 @@ from demur.atomic import write_text
 from demur.errors import InputError, RunError
 from demur.reports.pages import render_page, write_page
 from demur.reports.sections import Section
-from demur.studies.explain_inside import Inside, place, refusal_tokens, split
+from demur.studies.explain_inside import Inside, place, split
 from demur.studies.explain_paths import cliff, heads, probes
 from demur.studies.explain_sections import apart, choice, guard, inversion, reading, steering
 
@@ -179,7 +179,7 @@ def explain(
         fit=fit,
         held=held,
         by=asked.by or ("wrapper" if any("wrapper" in p.meta for p in groups.prompts) else "category"),
-        tokens=_tokens(loaded, fit, asked, out),
+        tokens_file=out / "refusal_tokens.json",
         question=_question(asked),
         thinking=tuple(_thinking(asked, held)),
         reasoning_tokens=asked.reasoning_tokens,
@@ -264,16 +264,6 @@ def _groups(model: LocalModel, asked: ExplainSettings, out: Path) -> Groups:
     ).groups
 
 
-def _tokens(model: LocalModel, groups: Groups, asked: ExplainSettings, out: Path) -> tuple[int, ...]:
-    """The first tokens of refusals, found once."""
-    file = out / "refusal_tokens.json"
-    if file.exists():
-        return tuple(json.loads(file.read_text(encoding="utf-8")))
-    found = refusal_tokens(model, groups, batch_size=asked.batch_size, seed=asked.seed)
-    write_text(file, json.dumps(found) + "\n")
-    return found
-
-
 def _prompts(asked: ExplainSettings) -> Sequence[Prompt]:
     """The prompts to ask, thinned evenly to the limit, pairs kept together."""
     import random
@@ -349,7 +339,11 @@ def _page(found: Explanation, model: LocalModel, inside: Inside) -> str:
         facts=[
             ("prompts", ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in found.counts.items())),
             ("layers", str(len(model.structure))),
-            ("refusal opens with", ", ".join(repr(t) for t in model.token_texts(inside.tokens)[:8])),
+            *(
+                [("refusal opens with", ", ".join(repr(t) for t in model.token_texts(inside.tokens)[:8]))]
+                if inside.tokens_file.exists()
+                else []
+            ),
             ("seed", str(found.settings.seed)),
         ],
         sections=found.sections,
