@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING
 
 from demur.errors import InputError
 from demur.reports.sections import Dots, Dotted, Grid, Heatmap, Line, Lines, Scatter, Section, Series, Table
-from demur.studies.explain_inside import Inside, place, short
+from demur.studies.explain_inside import Inside, place, read_heatmap, short
 
 if TYPE_CHECKING:
     from demur.records import Prompt
     from demur.states.contrasts import Kind
     from demur.states.direction import Direction, Quality
+    from demur.states.groups import Groups
     from demur.stats import Interval
 
-__all__ = ["apart", "choice", "guard", "inversion", "reading", "steering"]
+__all__ = ["apart", "calibration_split", "choice", "guard", "inversion", "reading", "steering"]
 
 _KINDS: tuple[tuple[Kind, str, str], ...] = (
     ("harmfulness", "Harm", "harm"),
     ("refusal", "Refusal", "refusal"),
 )
+_FALSE = 0.05  # of harmless prompts, that a calibrated guard may flag
 _NAMES = {
     "refused_harmful": "refused, harmful",
     "accepted_harmful": "accepted, harmful",
@@ -37,18 +39,8 @@ _NAMES = {
 def reading(inside: Inside) -> Section:
     """Where harm is read and where refusal is decided."""
     found = inside.directions
-    panels, sentences, rows = [], [], []
+    sentences, rows = [], []
     for kind, title, word in _KINDS:
-        quality = found.quality[kind]
-        panels.append(
-            Grid(
-                title=title,
-                rows=tuple(map(str, found.layers)),
-                columns=tuple(map(short, found.positions)),
-                values=tuple(tuple(q.auroc for q in row) for row in quality),
-                marked=tuple(tuple(q.auroc > max(q.null, q.random) for q in row) for row in quality),
-            )
-        )
         best, published = found.best(kind), found.best(kind, found.published(kind))
         q = _quality(best)
         sentences.append(
@@ -103,16 +95,11 @@ def reading(inside: Inside) -> Section:
             "read as well, reading is no evidence for the direction: look at what pushing along it does.",
         ),
         figures=(
-            Heatmap(
-                name="reading",
-                title="How well each direction tells prompts apart that it was not fitted on: AUROC by layer and "
-                "position. A frame marks places above shuffled labels and above random directions.",
-                panels=tuple(panels),
-                low=0.5,
-                high=1.0,
-                label="AUROC",
-                rows_label="layer",
-                columns_label="position",
+            read_heatmap(
+                "reading",
+                "How well each direction tells prompts apart that it was not fitted on",
+                [(title, found.quality[kind]) for kind, title, _ in _KINDS],
+                found,
             ),
             cosine,
         ),
@@ -223,6 +210,8 @@ def apart(inside: Inside) -> Section:
 def guard(inside: Inside) -> Section:
     """The latent guard at threshold 0 and calibrated, with false positives on plain harmless traffic."""
     from demur.states import LatentGuard
+    from demur.states.guard_models import guard_model_flags
+    from demur.states.latent_guard import PLAIN
 
     harm = inside.directions.best("harmfulness")
     fitted = LatentGuard.fit(
@@ -235,15 +224,20 @@ def guard(inside: Inside) -> Section:
         seed=inside.seed,
         batch_size=inside.batch_size,
     )
-    calibrating = [*inside.fit.accepted_harmless, *inside.fit.refused_harmless]
-    if len(calibrating) >= 20:
-        fitted = fitted.calibrate(inside.model, calibrating, false_positives=0.05, batch_size=inside.batch_size)
+    calibrating, plain = calibration_split(inside.held, seed=inside.seed)
+    if calibrating:
+        fitted = fitted.calibrate(inside.model, calibrating, false_positives=_FALSE, batch_size=inside.batch_size)
     sets: dict[str, list[Prompt]] = {}
     for prompt, bad in zip(inside.held.prompts, inside.held.harmful, strict=True):
         if bad:
             sets.setdefault(f"harmful, {inside.named(prompt)}", []).append(prompt)
-    plain = [*inside.held.refused_harmless, *inside.held.accepted_harmless]
-    report = fitted.evaluate(inside.model, sets, plain=plain, batch_size=inside.batch_size)
+    beside = {}
+    if inside.guard_model is not None:
+        beside[inside.guard_model.name] = {
+            name: guard_model_flags(inside.guard_model, rows, batch_size=inside.batch_size)
+            for name, rows in {**sets, PLAIN: plain}.items()
+        }
+    report = fitted.evaluate(inside.model, sets, plain=plain, beside=beside, batch_size=inside.batch_size)
     caught = [row for row in report.rows if row.group in sets]
     every = sum(row.flagged.value * row.flagged.n for row in caught) / sum(row.flagged.n for row in caught)
     false = report.false_positives
@@ -257,7 +251,12 @@ def guard(inside: Inside) -> Section:
         ),
         notes=(
             f"Centroids of one layer ({harm.layer}) at {place(harm.position)}, harm with refusal held fixed. The "
-            "calibrated threshold aims at 5% of the harmless prompts of the other half.",
+            + (
+                f"calibrated threshold aims at {_FALSE:.0%} of harmless prompts and is taken from {len(calibrating)} "
+                "held-out ones of other pairs, which are not counted here."
+                if calibrating
+                else "held-out harmless prompts are too few to calibrate a threshold and to count."
+            ),
             "The harmless prompts here are those of the set: look-alikes make a guard look worse than plain traffic "
             "would.",
         ),
@@ -273,6 +272,7 @@ def guard(inside: Inside) -> Section:
                         if report.threshold is not None
                         else []
                     ),
+                    *(_column(f"flagged by {name}", [row.beside[name] for row in report.rows]) for name in beside),
                     _column(
                         "refused by the model", [rates.get(row.group) or _rate(inside, plain) for row in report.rows]
                     ),
@@ -281,13 +281,35 @@ def guard(inside: Inside) -> Section:
         ),
         data={
             "threshold": report.threshold,
+            "calibrated_on": len(calibrating),
             "rows": {
                 row.group: {"flagged": row.flagged.value, "n": row.flagged.n}
                 | ({"calibrated": row.calibrated.value} if row.calibrated else {})
+                | {name: found.value for name, found in row.beside.items()}
                 for row in report.rows
             },
         },
     )
+
+
+def calibration_split(held: Groups, *, seed: int) -> tuple[list[Prompt], list[Prompt]]:
+    """Harmless prompts to take a threshold from, and others, of other pairs, to count; the first empty where too few.
+
+    Centroids lie nearer to the prompts that they are the means of, so a threshold from those would flag more than it
+    says.
+    """
+    import random
+
+    from demur.states.groups import family
+
+    harmless = [*held.refused_harmless, *held.accepted_harmless]
+    names = sorted({family(prompt) for prompt in harmless})
+    random.Random(seed).shuffle(names)
+    first = set(names[::2])
+    calibrating = [prompt for prompt in harmless if family(prompt) in first]
+    if len(calibrating) < 1 / _FALSE:
+        return [], harmless
+    return calibrating, [prompt for prompt in harmless if family(prompt) not in first]
 
 
 def steering(inside: Inside) -> Section:

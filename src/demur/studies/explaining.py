@@ -78,6 +78,8 @@ class ExplainSettings(BaseModel):
     as probabilities."""
     seed: int = 0
     batch_size: int = 32
+    guard_model: str | None = None
+    """A guard model (path or hub id, of the kind of Llama Guard) to stand beside the latent guard."""
 
     @property
     def drawn_at(self) -> float:
@@ -163,6 +165,7 @@ def explain(
         ModelError: The model cannot be loaded or read.
     """
     from demur import phantom
+    from demur.models.quiet import quietly
     from demur.reports import plots
 
     asked = settings or ExplainSettings(model=model if isinstance(model, str) else model.name)
@@ -170,7 +173,8 @@ def explain(
         raise InputError(f"there is no section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
     out = Path(out)
     _claim(out, asked, resume)
-    loaded = phantom.load(model, **load) if isinstance(model, str) else model
+    with quietly():
+        loaded = phantom.load(model, **load) if isinstance(model, str) else model
     told("making the groups from the model's own answers")
     groups = _groups(loaded, asked, out)
     fit, held = split(groups, seed=asked.seed)
@@ -179,6 +183,7 @@ def explain(
         fit=fit,
         held=held,
         by=asked.by or ("wrapper" if any("wrapper" in p.meta for p in groups.prompts) else "category"),
+        directions_file=out / "directions.safetensors",
         tokens_file=out / "refusal_tokens.json",
         question=_question(asked),
         thinking=tuple(_thinking(asked, held)),
@@ -189,6 +194,7 @@ def explain(
         most=asked.most,
         seed=asked.seed,
         batch_size=asked.batch_size,
+        guard_model=_guard_model(asked, out, load),
     )
     sections = []
     for name in (name for name in SECTIONS if name in asked.sections):
@@ -203,8 +209,6 @@ def explain(
             # last, so that a section that is kept has its figures
             write_text(file, section.model_dump_json(indent=1) + "\n")
         sections.append(section)
-    if "directions" in vars(inside):
-        inside.directions.save(out / "directions.safetensors")
     found = Explanation(asked, tuple(sections), groups.counts, out)
     write_text(out / "explain.json", json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
     write_page(found.page, _page(found, loaded, inside))
@@ -241,6 +245,16 @@ def _claim(out: Path, asked: ExplainSettings, resume: bool) -> None:
             f"{out} was made with {changed[0]} = {getattr(before, changed[0])!r}, not {getattr(asked, changed[0])!r}; "
             "give the same, or name another folder"
         )
+
+
+def _guard_model(asked: ExplainSettings, out: Path, load: Mapping[str, Any]) -> LocalModel | None:
+    from demur.models import LocalModel
+    from demur.models.quiet import quietly
+
+    if asked.guard_model is None or "guard" not in asked.sections or (out / "sections" / "guard.json").exists():
+        return None
+    with quietly():
+        return LocalModel.load(asked.guard_model, **{k: v for k, v in load.items() if k in ("device", "dtype")})
 
 
 def _kept(file: Path) -> Section | None:
