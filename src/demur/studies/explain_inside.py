@@ -15,14 +15,15 @@ from demur.errors import InputError
 if TYPE_CHECKING:
     from demur.models import Chat, LocalModel
     from demur.records import Prompt
-    from demur.reports.sections import Heatmap
+    from demur.reports.sections import Dotted, Heatmap
     from demur.states.directions import Directions
     from demur.states.groups import Groups
     from demur.states.inversion import Question
     from demur.states.probes import Probes
     from demur.states.rollouts import Rollout
+    from demur.stats import Interval
 
-__all__ = ["Inside", "place", "read_heatmap", "refusal_tokens", "short", "split"]
+__all__ = ["Inside", "column", "place", "read_heatmap", "refusal_tokens", "short", "split"]
 
 P = TypeVar("P")
 
@@ -250,3 +251,15 @@ def place(position: str) -> str:
     if position.startswith("post_instruction:"):
         return f"token {position.partition(':')[2]} after the instruction"
     return position.replace("_", " ")
+
+
+def column(title: str, found: Sequence[Interval | None]) -> Dotted:
+    """A panel of intervals; None where there is none."""
+    from demur.reports.sections import Dotted
+
+    return Dotted(
+        title=title,
+        values=tuple(i.value if i else None for i in found),
+        low=tuple(i.low if i else None for i in found),
+        high=tuple(i.high if i else None for i in found),
+    )

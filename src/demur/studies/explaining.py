@@ -14,9 +14,10 @@ from demur.atomic import write_text
 from demur.errors import InputError, RunError
 from demur.reports.pages import render_page, write_page
 from demur.reports.sections import Section
+from demur.studies.explain_guard import guard
 from demur.studies.explain_inside import Inside, place, split
 from demur.studies.explain_paths import cliff, heads, probes
-from demur.studies.explain_sections import apart, choice, guard, inversion, reading, steering
+from demur.studies.explain_sections import apart, choice, inversion, reading, steering
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
