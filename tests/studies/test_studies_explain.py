@@ -15,8 +15,9 @@ from demur.phantom.specification import default
 from demur.records import Prompt
 from demur.states import Groups, from_behaviour, load_direction, write_groups
 from demur.states.directions import Directions
+from demur.states.refusal_opening import refusal_tokens
 from demur.studies.explain_guard import calibration_split
-from demur.studies.explain_inside import refusal_tokens, split
+from demur.studies.explain_inside import split
 from demur.studies.explaining import SECTIONS, ExplainSettings, Explanation, explain
 
 SETTINGS = {"model": "phantom", "permutations": 20, "random": 1, "most": 8, "seed": 1}

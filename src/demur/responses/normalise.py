@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["CURLY", "fold", "origins"]
+import numpy as np
+
+__all__ = ["fold", "fold_many", "origins"]
 
 # Zero-width space, joiners, word joiner, byte order mark and soft hyphen: invisible, and enough to hide a phrase.
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
@@ -57,8 +60,11 @@ class _Folded(dict[int, str]):
 _FOLDED = _Folded()
 _ODD = re.compile(r"[^\x00-\x7f]")
 _FEW = 8
-CURLY = (("\u2019", "'"), ("\u2018", "'"), ("\u201c", '"'), ("\u201d", '"'), ("\u2013", "-"), ("\u2014", "-"))
+_CURLY = (("\u2019", "'"), ("\u2018", "'"), ("\u201c", '"'), ("\u201d", '"'), ("\u2013", "-"), ("\u2014", "-"))
 """The odd characters of English texts, and what they become."""
+# What each character becomes, filled as characters are met; above all characters stands what takes a way of its own.
+_UNMET, _GONE, _LONGER = 0x110000, 0x110001, 0x110002
+_CODES = np.full(0x110000, _UNMET, dtype=np.uint32)
 
 
 def fold(text: str) -> str:
@@ -69,7 +75,7 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    for curly, plain in CURLY:
+    for curly, plain in _CURLY:
         if curly in text:
             text = text.replace(curly, plain)
     if text.isascii():  # most texts are: curly quotes were all they had
@@ -82,6 +88,45 @@ def fold(text: str) -> str:
         if folded != char:
             text = text.replace(char, folded)
     return text.lower()
+
+
+def fold_many(texts: Sequence[str]) -> list[str]:
+    """`fold` for texts that are not ASCII: all at once as far as possible, in a quarter of the time."""
+    out = [""] * len(texts)
+    joined = "".join(texts)
+    for curly, plain in _CURLY:  # most texts are ASCII but for these; one for one, so that all keep their places
+        joined = joined.replace(curly, plain)
+    ends = np.cumsum([len(text) for text in texts]).tolist()
+    texts = [joined[end - len(text) : end] for text, end in zip(texts, ends, strict=True)]
+    chosen: list[int] = []
+    for number, text in enumerate(texts):
+        if text.isascii():
+            out[number] = text.lower()
+            continue
+        # more bytes than curly quotes in an English text would need
+        if len(text.encode("utf-8", "surrogatepass")) > 24 + len(text) * 17 // 16:
+            chosen.append(number)
+        else:
+            out[number] = fold(text)
+    if not chosen:
+        return out
+    codes = np.frombuffer("".join(texts[n] for n in chosen).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    folded = _CODES.take(codes)
+    for code in set(codes[folded == _UNMET].tolist()):
+        became = fold(chr(code))
+        _CODES[code] = ord(became) if len(became) == 1 else _LONGER if became else _GONE
+    folded = _CODES.take(codes)
+    size = np.fromiter((len(texts[n]) for n in chosen), dtype=np.int64, count=len(chosen))
+    end = np.cumsum(size)
+    gone, longer = folded == _GONE, np.append(0, np.cumsum(folded == _LONGER))
+    left = np.append(0, np.cumsum(~gone)) if gone.any() else np.arange(len(codes) + 1)
+    folded = np.where(folded == _LONGER, np.uint32(0), folded)[~gone]
+    decoded = folded.tobytes().decode("utf-32-le", "surrogatepass")
+    for number, low, high, longer_ones in zip(
+        chosen, left[end - size].tolist(), left[end].tolist(), longer[end] - longer[end - size], strict=True
+    ):
+        out[number] = fold(texts[number]) if longer_ones else decoded[low:high]
+    return out
 
 
 def origins(text: str) -> list[int] | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from demur.states.rollouts import Rollout
     from demur.stats import Interval
 
-__all__ = ["Inside", "column", "place", "read_heatmap", "refusal_tokens", "short", "split"]
+__all__ = ["Inside", "column", "place", "read_heatmap", "short", "split"]
 
 P = TypeVar("P")
 
@@ -87,6 +87,8 @@ class Inside:
         """First tokens of this model's refusals, looked for by the first section that needs them."""
         if self.tokens_file.exists():
             return tuple(json.loads(self.tokens_file.read_text(encoding="utf-8")))
+        from demur.states.refusal_opening import refusal_tokens
+
         found = refusal_tokens(self.model, self.fit, batch_size=self.batch_size, seed=self.seed)
         write_text(self.tokens_file, json.dumps(found) + "\n")
         return found
@@ -116,10 +118,11 @@ class Inside:
 
     def fallen(self) -> tuple[list[Chat], list[Chat]]:
         """Prompts that should be declined and were answered after reasoning, up to the answer, in the same halves."""
-        return tuple(  # type: ignore[return-value]
+        fit, read = (
             [one.chat for one in half if not one.declined and self.thinking[one.number].expect == "decline"]
             for half in self.reasoned
         )
+        return fit, read
 
     def some(self, prompts: Sequence[P]) -> list[P]:
         """At most `most` of `prompts`, drawn by the seed."""
@@ -197,46 +200,6 @@ def split(groups: Groups, *, seed: int) -> tuple[Groups, Groups]:
                 "and to read on the other; give more prompts"
             )
     return halves[0], halves[1]
-
-
-def refusal_tokens(model: LocalModel, groups: Groups, *, batch_size: int = 32, seed: int = 0) -> tuple[int, ...]:
-    """First tokens with which this model refuses, whatever it is asked.
-
-    Candidates are the tokens that the model itself would open with after refused prompts. Each is put into the model's
-    mouth after a few prompts of every group, and is taken when at least three in four of the answers that follow
-    decline: an opening such as "I", common to both kinds of answers, is left out.
-
-    Raises:
-        InputError: There is none: refusals and answers begin alike.
-    """
-    import random
-
-    from demur.models import Sampling
-    from demur.responses import Ladder
-
-    rng = random.Random(seed)
-    refused = [*groups.refused_harmful, *groups.refused_harmless]
-    opening = (
-        model.next_token_logprobs(rng.sample(refused, min(100, len(refused))), batch_size=batch_size).exp().mean(0)
-    )
-    candidates = [token for token in opening.topk(min(24, len(opening))).indices.tolist() if opening[token] >= 0.01]
-    asked = [prompt for group in groups for prompt in rng.sample(group, min(3, len(group)))]
-    ladder, found = Ladder(), []
-    for token, text in zip(candidates, model.token_texts(candidates), strict=True):
-        if not text.strip():
-            continue
-        chats = [[*prompt.messages, {"role": "assistant", "content": text}] for prompt in asked]
-        answers = model.generate(chats, sampling=Sampling(max_tokens=24), batch_size=batch_size)
-        wholes = [text + answer.response.text.removeprefix(text) for answer in answers]
-        verdicts = ladder.judge_many([(p.text, whole) for p, whole in zip(asked, wholes, strict=True)])
-        if sum(v.declined() is True for v in verdicts) >= 0.75 * len(asked):
-            found.append(token)
-    if not found:
-        raise InputError(
-            "refusals and answers of this model begin with the same tokens, so no first token tells a refusal; "
-            "leave out the sections that need them (steering, choice, heads)"
-        )
-    return tuple(found)
 
 
 def short(position: str) -> str:
