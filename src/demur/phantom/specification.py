@@ -10,7 +10,7 @@ import hashlib
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -129,7 +129,7 @@ class Wrapper(_Part):
     """A dressing around an act that changes how often it is declined."""
 
     name: str
-    text: str
+    texts: tuple[str, ...] = Field(min_length=1)
     replace: ByGroup | None = None
     """Probabilities that stand in the place of the category's."""
     scale: Probability | None = None
@@ -233,6 +233,8 @@ class Training(_Part):
     """Settings of the training loop."""
 
     sequences_per_batch: int = Field(ge=1)
+    tokens_per_batch: int = Field(ge=1)
+    """Long sequences share a batch with fewer others."""
     judgement_epochs: int = Field(ge=0)
     """Passes over the judgements alone, before the others."""
     epochs: int = Field(ge=1)
@@ -266,6 +268,8 @@ class Specification(_Part):
     rows: Rows
     model: Model
     training: Training
+    scene: dict[str, dict[str, Any]] = {}
+    """The table of each scene, which the module of that name in `demur.phantom.scenes` reads."""
 
     def declined(self, category: str, group: Group, wrapper: str | None = None) -> float:
         """P(declined) planted for a prompt that is answered without reasoning.
