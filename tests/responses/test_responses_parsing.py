@@ -19,7 +19,8 @@ from demur.responses.findings import FAMILIES, look
 from demur.responses.ladder import _may_reason
 from demur.responses.lexicon import compile_lexicon
 from demur.responses.normalise import fold, origins
-from demur.responses.phrases import ENGLISH
+from demur.responses.patterns import draft
+from demur.responses.phrases import ENGLISH, PROMPT
 from demur.responses.phrases_world import LANGUAGES, WORLD
 from demur.responses.synthetic import LANGUAGES_WRITTEN, generate
 from demur.responses.words import HashSet, hash_words, read_words
@@ -124,6 +125,48 @@ def test_patterns_read_as_documented(pattern, text, found):
     assert spans == found
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("أستطيع", "لا استطيع"),  # alif with and without its hamza
+        ("عذرًا", "عذرا لك"),  # vowel signs are optional, in the pattern and in the text
+        ("اسف", "آسِفٌ جدا"),
+        ("نمی‌توانم", "من نمي\u200cتوانم"),
+        ("माफ़ हूं", "मैं माफ हूँ"),
+        ("לא", "לֹא עכשיו"),
+    ],
+)
+def test_patterns_and_texts_are_folded_alike(pattern, text):
+    found = compile_lexicon({"f": (pattern,)}, {}, {}).find(read_words([text]), np.array([False]))
+    assert len(found.start) == 1
+
+
+@pytest.mark.parametrize("pattern", ["pourriez-vous", "a,b", "a simple_function", "what's-up"])
+def test_what_no_text_can_hold_as_one_word_is_no_pattern(pattern):
+    with pytest.raises(InputError, match="not one word"):
+        compile_lexicon({"f": (pattern,)}, {}, {})
+
+
+@pytest.mark.parametrize("table", [ENGLISH, WORLD, PROMPT])
+def test_no_phrase_begins_with_whatever_comes_or_is_empty(table):
+    # a pattern that any word may begin starts at every word of every text
+    names = _names()
+    for patterns in table.values():
+        for pattern in patterns:
+            automaton = draft([(0, pattern)], names)
+            for start in automaton.starts:
+                assert not automaton.accepts[start], pattern
+                assert not automaton.step[start][0], pattern
+
+
+def test_other_languages_are_compiled_when_a_text_needs_them():
+    families = {"f": ("no",)}, {"f": ("nein",)}
+    lexicon = compile_lexicon(*families, {})
+    words = read_words(["no no", "nein nein"])
+    assert len(lexicon.find(words, np.array([False, False])).start) == 2
+    assert len(lexicon.find(words, np.array([False, True])).start) == 4
+
+
 @pytest.mark.parametrize("pattern", ["a (b", "a b)", "NOBODY said"])
 def test_malformed_patterns_are_refused(pattern):
     with pytest.raises(InputError, match="pattern"):
@@ -151,8 +194,9 @@ def test_patterns_do_not_depend_on_each_other():
 
 def _names():
     from demur.responses.phrases import NAMES
+    from demur.responses.phrases_declining import DECLINING_NAMES
 
-    return NAMES
+    return {**NAMES, **DECLINING_NAMES}
 
 
 def _families(text, *, quoted):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
@@ -47,14 +49,20 @@ def _chats(places):
 
 @pytest.fixture(scope="module")
 def reader(model, scene):
-    """A probe of refusal that has never seen an answer fall: calm and plain questions, both conclusions."""
+    """A probe of refusal, fitted on what the phantom does after reasoning that concludes one thing and the other.
+
+    It has to see answers that part from their reasoning: one fitted on calm and plain questions alone, where the
+    conclusion tells the answer, reads the conclusion and finds no cliff.
+    """
+    rng = random.Random(0)
     chats, labels, families = [], [], []
-    for framing in ("calm", "plain"):
+    for framing in ("calm", "plain", "pressed"):
         for verdict in ("harmful", "harmless"):
             decision = scene[f"cliff/declined/{framing}/{verdict}"]
-            chats += _chats(decision.places[:60])
-            labels += [decision.shares["declined"] >= 0.5] * len(decision.places[:60])
-            families += [place.family for place in decision.places[:60]]
+            some = decision.places[:60]
+            chats += _chats(some)
+            labels += [rng.random() < decision.shares["declined"] for _ in some]
+            families += [place.family for place in some]
     found = fit_probes(
         model,
         chats,

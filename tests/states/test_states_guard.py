@@ -12,8 +12,9 @@ from phantom_states import phantom_model, refusal_tokens, split_groups  # noqa: 
 
 from demur import phantom  # noqa: E402
 from demur.errors import ArtefactError, InputError  # noqa: E402
+from demur.states.guard_models import guard_model_flags  # noqa: E402
 from demur.states.interventions import refusal_probabilities  # noqa: E402
-from demur.states.latent_guard import LatentGuard, calibrated_threshold, guard_model_flags  # noqa: E402
+from demur.states.latent_guard import LatentGuard, _belief, calibrated_threshold  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,20 @@ def test_calibration_holds_its_bound_in_expectation(phantom_model, guard):
     assert 0.08 <= sum(rates) / len(rates) <= 0.11
 
 
+def test_prompts_that_centroids_are_means_of_calibrate_too_low():
+    """States that hold nothing: three sets keep the share that was asked for, two sets flag several times as many."""
+    generator = torch.Generator().manual_seed(0)
+    shares = {"own": [], "other": []}
+    for _ in range(200):
+        harmful, harmless, other, new = torch.randn(4, 1, 40, 64, generator=generator)
+        ends = harmful.mean(1, keepdim=True), harmless.mean(1, keepdim=True)
+        for name, rows in (("own", harmless), ("other", other)):
+            threshold = calibrated_threshold(_belief(rows, *ends)[:, 0], 0.05)
+            shares[name].append((_belief(new, *ends)[:, 0].double() >= threshold).double().mean().item())
+    assert sum(shares["own"]) / 200 > 0.15
+    assert 0.03 <= sum(shares["other"]) / 200 <= 0.06
+
+
 def test_calibration_prompts_are_not_evaluated(phantom_model, guard):
     plain = [p for p in phantom.prompts(per_condition=30, kinds=["direct"], seed=4) if p.meta["group"] == "plain"]
     calibrated = guard.calibrate(phantom_model, plain[:15], false_positives=0.1)
@@ -104,11 +119,11 @@ def test_evaluation_needs_plain_traffic(phantom_model, guard, unseen):
 
 
 def test_another_guard_stands_beside(phantom_model, guard, unseen):
-    """The phantom is no guard model and never says 'unsafe'; its column is there all the same."""
+    """The phantom is no guard model and hardly says 'unsafe'; its column is there all the same."""
     rows = unseen["harmful story"][:4]
-    flags = {"other": {"harmful": guard_model_flags(phantom_model, rows, max_tokens=4)}}
+    flags = {"other": {"harmful": guard_model_flags(phantom_model, rows, least=0.0)}}
     report = guard.evaluate(phantom_model, {"harmful": rows}, plain=unseen["plain"], beside=flags)
-    assert report["harmful"].beside["other"].value == 0
+    assert report["harmful"].beside["other"].n == len(rows)
     assert "other" in report._repr_html_()
     with pytest.raises(InputError, match="1 flags for the 4 prompts"):
         guard.evaluate(phantom_model, {"harmful": rows}, plain=unseen["plain"], beside={"other": {"harmful": [True]}})

@@ -123,6 +123,24 @@ def test_rows_under_directions_of_their_own_do_not_mix(any_model):
     assert scorer.read == 4 + 8
 
 
+def test_what_passes_share_is_read_once_and_changes_nothing(phantom_model, candidates, asked, refusal_tokens):
+    """Beside whole passes, also where somebody else edits the model."""
+    from demur.models import writing
+
+    some = [c for c in candidates if c.norm > 0][::3]
+    pairs = [(c, n) for c in some for n in (0, 2, 4)]
+    for edits in ({}, {(0, "resid_post"): lambda a: a * 1.1, (1, "resid_pre"): lambda a: a + 0.1}):
+        with writing(phantom_model.structure, edits):
+            short, whole = (Scorer(phantom_model, **asked, tokens=refusal_tokens, batch_size=8) for _ in range(2))
+            assert short._passes.prefix >= 3
+            assert sorted(short._passes._streams) == list(range(len(phantom_model.structure) - 1))
+            whole._passes.prefix, whole._passes._streams = 0, {}
+            for score in ("ablation", "divergence", "addition"):
+                assert torch.allclose(getattr(short, score)(pairs), getattr(whole, score)(pairs), atol=2e-4)
+            assert short.baseline == pytest.approx(whole.baseline, abs=1e-4)
+    assert all("forward" not in vars(block.module) for block in phantom_model.structure.blocks)
+
+
 def test_log_odds_have_the_bounds_that_proofs_rest_on():
     sure = torch.tensor([[0.0, -1e9], [-1e9, 0.0]])
     found = log_odds(sure, [0])

@@ -14,6 +14,7 @@ from demur.models import LocalModel
 from demur.phantom.specification import default
 from demur.states import Groups, from_behaviour, load_direction, write_groups
 from demur.states.directions import Directions
+from demur.studies.explain_guard import calibration_split
 from demur.studies.explain_inside import refusal_tokens, split
 from demur.studies.explaining import SECTIONS, ExplainSettings, Explanation, explain
 
@@ -65,10 +66,12 @@ def test_the_files_are_there_and_load(found: Explanation, model: LocalModel) -> 
 
 def test_resuming_measures_only_what_is_missing(found: Explanation, model: LocalModel) -> None:
     (found.out / "sections" / "guard.json").unlink()
+    learned = (found.out / "directions.safetensors").stat().st_mtime_ns
     said: list[str] = []
     again = explain(model, found.out, settings=found.settings, resume=True, told=said.append)
     assert [s.model_dump() for s in again.sections] == [s.model_dump() for s in found.sections]
     assert len(said) == 2  # the groups, which are read, and one section
+    assert (found.out / "directions.safetensors").stat().st_mtime_ns == learned  # read, not fitted again
 
 
 def test_other_settings_cannot_take_up_the_folder(found: Explanation, model: LocalModel) -> None:
@@ -102,6 +105,20 @@ def test_halves_share_no_pair_and_lose_no_prompt(groups: Groups) -> None:
     families = [{p.pair_id for p in half.prompts} for half in (fit, held)]
     assert not families[0] & families[1]
     assert len(fit.prompts) + len(held.prompts) == len(groups.prompts)
+
+
+def test_a_threshold_is_taken_from_pairs_that_are_not_counted(found: Explanation, groups: Groups) -> None:
+    from demur.states.groups import family
+
+    held = split(groups, seed=1)[1]
+    calibrating, plain = calibration_split(held, seed=1)
+    assert len(calibrating) + len(plain) == len(held.accepted_harmless) + len(held.refused_harmless)
+    assert not {family(p) for p in calibrating} & {family(p) for p in plain}
+    data = found["guard"].data
+    assert data["calibrated_on"] == len(calibrating) >= 20
+    assert data["rows"]["plain harmless"]["n"] == len(plain)
+    few = Groups(*(group[:4] for group in held))
+    assert calibration_split(few, seed=1) == ([], [*few.refused_harmless, *few.accepted_harmless])
 
 
 def test_too_few_pairs_to_split_is_an_error(groups: Groups) -> None:

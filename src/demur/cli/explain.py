@@ -57,6 +57,12 @@ def explain(
     chat_template: Annotated[
         Path | None, typer.Option(help="A chat template (Jinja) instead of the tokenizer's.", rich_help_panel=_MODEL)
     ] = None,
+    guard_model: Annotated[
+        str | None,
+        typer.Option(
+            help="A guard model (of the kind of Llama Guard) beside the latent guard.", rich_help_panel=_MODEL
+        ),
+    ] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Of the nulls.", rich_help_panel=_EFFORT)] = 200,
     random: Annotated[
         int, typer.Option(min=1, help="Random directions beside each push.", rich_help_panel=_EFFORT)
@@ -100,6 +106,7 @@ def explain(
         most=most,
         seed=seed,
         batch_size=batch_size,
+        guard_model=guard_model,
     )
     loading = {"device": device, "dtype": dtype, "chat_template": chat_template}
     folder = out or Path(f"explain-{model.strip('/').replace('/', '-').replace(':', '-')}")

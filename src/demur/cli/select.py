@@ -118,6 +118,7 @@ def select(
         raise InputError("--save-probe keeps a probe that --groups fits; with --probe there is nothing to save")
     from rich.console import Console
 
+    from demur.models.quiet import quietly
     from demur.phantom import load
     from demur.studies.selecting import SelectSettings, select_rows
 
@@ -127,7 +128,8 @@ def select(
         plateau=plateau, judges=tuple(judge or ()), seed=seed, batch_size=batch_size,
     )  # fmt: skip
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    loaded = load(model, **({} if device is None else {"device": device}))
+    with quietly():
+        loaded = load(model, **({} if device is None else {"device": device}))
     reader = _probe(loaded, probe, groups, save_probe, layer, settings.think, max_tokens, seed, console)
     with console.status("select") as status:
         found = select_rows(

@@ -197,9 +197,10 @@ class LocalModelAPI(ModelAPI):
         if self._local is not None:
             return
         given = {name: value for name, value in self._load_arguments.items() if value is not None}
+        from demur.models.quiet import quietly
         from demur.phantom import load
 
-        with _without_bars():
+        with quietly():
             local = load(self.model_name, **given)
         self._defaults = Defaults.of(getattr(local.model, "generation_config", None))
         self._local = local
@@ -309,18 +310,3 @@ def _logprobs(local: LocalModel, generation: Generation) -> Logprobs:
             for token, logprob, step in zip(generation.token_ids, generation.logprobs, top, strict=True)
         ]
     )
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keeps the progress bars of transformers off the display that Inspect or the audit draws."""
-    from transformers.utils import logging
-
-    bars: Any = logging  # its functions have no annotations
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            bars.enable_progress_bar()

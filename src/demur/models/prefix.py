@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from demur.models.local import LocalModel
 
-__all__ = ["Prefix", "find_prefix", "shared_length"]
+__all__ = ["Prefix", "find_prefix", "shareable", "shared_length"]
 
 # Under this many tokens a prefix saves less than copying its cache costs.
 _SHORTEST = 8
@@ -46,7 +46,7 @@ def find_prefix(model: LocalModel, prompts: Sequence[Sequence[int]]) -> Prefix |
     first = prompts[0]
     # at least one token of each prompt must be left, for its last state predicts the response
     length = min(min(shared_length(first, prompt), len(prompt) - 1) for prompt in prompts)
-    if length < _SHORTEST or not _shareable(model):
+    if length < _SHORTEST or not shareable(model):
         return None
     with torch.no_grad():
         ids = torch.tensor([list(first[:length])], device=model.device)
@@ -64,7 +64,7 @@ def shared_length(first: Sequence[Any], second: Sequence[Any]) -> int:
     return min(len(first), len(second))
 
 
-def _shareable(model: LocalModel) -> bool:
+def shareable(model: LocalModel) -> bool:
     """Whether the model would make a plain cache, told without running it."""
     from transformers import DynamicCache
 

@@ -61,7 +61,10 @@ def svg(figure: Figure) -> str:
     """
     import re
 
-    text = _saved(figure, "svg").decode()
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        text = _saved(draw(figure), "svg").decode()
     text = text[text.index("<svg") :]
     text = re.sub(r'(\bid="|url\(#|xlink:href="#|href="#)', rf"\g<1>{figure.name}-", text)
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
@@ -77,13 +80,15 @@ def write(figure: Figure, folder: Path) -> list[Path]:
     Raises:
         InputError: A file cannot be written.
     """
-    found = []
+    import matplotlib as mpl
+
+    found, drawn = [], draw(figure)
     for kind in ("svg", "png"):
         file = folder / f"{figure.name}.{kind}"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(file) as temporary:
-                temporary.write_bytes(_saved(figure, kind))
+            with replacing(file) as temporary, mpl.rc_context(_STYLE):
+                temporary.write_bytes(_saved(drawn, kind))
         except OSError as error:
             raise InputError(
                 f"cannot write the figure {file}: {error.strerror or error}; name another folder"
@@ -92,12 +97,9 @@ def write(figure: Figure, folder: Path) -> list[Path]:
     return found
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
-    import matplotlib as mpl
-
+def _saved(canvas: Canvas, kind: str) -> bytes:
     held = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        draw(figure).savefig(held, format=kind, dpi=300, metadata={"Date": None} if kind == "svg" else None)
+    canvas.savefig(held, format=kind, dpi=300, metadata={"Date": None} if kind == "svg" else None)
     return held.getvalue()
 
 

@@ -30,7 +30,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever features change meaning; weights of another format are refused."""
 
 BUCKETS = 2**16
@@ -85,11 +85,29 @@ _CROSSED = tuple(
     for a in ("hard:early", "apology:early", "abstaining:early", "rebutting:early", "redirecting:any", "silent")
     for b in ("under60", "over200", "doing", "hope_or_turn", "redirecting", "lists", "empathy")
 )
+_FOREIGN_GROUPS = ("hard", "impersonal", "apology", "abstaining", "rebutting", "redirecting", "clarifying", "doing")
+_FOREIGN_FAMILIES = (
+    "cannot",
+    "cannotbare",
+    "stance",
+    "refuse",
+    "against",
+    "fulfil",
+    "rathernot",
+    "sympathy",
+    "agree",
+    "inappropriate",
+    "no",
+)
+_FOREIGN = tuple(
+    f"foreign&{name}" for name in (*_FOREIGN_GROUPS, *_FOREIGN_FAMILIES, "asks", "silent", "over40", "hard&doing")
+)
 DENSE_NAMES: tuple[str, ...] = (
     *(f"{family}:{place}" for family in FAMILIES for place in _PLACES),
     *(f"{group}:{place}" for group in GROUPS for place in _PLACES),
     *_SHAPE,
     *_CROSSED,
+    *_FOREIGN,
 )
 """Names of the dense features, in order."""
 
@@ -254,9 +272,33 @@ def dense(found: Findings, prompts: Sequence[str | None]) -> Floats:
         np.minimum(found.lists / 3.0, 2.0),
         np.minimum(everything[:, index["empathy"]] / 2.0, 2.0),
     )
-    crossed = [a * b for a in left for b in right]
-    for column, values in enumerate((*shape, *crossed), (kinds + len(GROUPS)) * len(_PLACES)):
+    for column, values in enumerate(
+        (*shape, *(a * b for a in left for b in right)), (kinds + len(GROUPS)) * len(_PLACES)
+    ):
         numbers[:, column] = values
+    numbers[:, -len(_FOREIGN) :] = _foreign_features(found, count, count_sum, silent)
+    return numbers
+
+
+def _foreign_features(found: Findings, count: Floats, sums: Floats, silent: NDArray[np.bool_]) -> Floats:
+    """What phrases weigh where the text is not plainly English; in the order of `_FOREIGN`.
+
+    There one phrase is found and not many, so that weights of its own are due.
+    """
+    numbers = np.zeros((len(found.texts), len(_FOREIGN)))
+    rows = np.flatnonzero(found.foreign)
+    if not len(rows):
+        return numbers
+    groups = np.array([list(GROUPS).index(name) for name in _FOREIGN_GROUPS])
+    families = np.array([FAMILIES.index(name) for name in _FOREIGN_FAMILIES])
+    of_groups = np.minimum(sums[np.ix_(rows, groups)], 2.0)
+    shape = [
+        found.asks[rows],
+        silent[rows],
+        (found.counts - found.last_voice)[rows] > 40,
+        np.minimum(of_groups[:, 0], 1.0) * np.minimum(of_groups[:, -1], 1.0),
+    ]
+    numbers[rows] = np.hstack([of_groups, np.minimum(count[np.ix_(rows, families)], 2.0), np.stack(shape, axis=1)])
     return numbers
 
 
@@ -295,7 +337,8 @@ def _prompt_features(
 
     theirs_row, theirs = content(asked, 150)
     ours_row, ours = content(words, 150)
-    copied, used = HashSet(theirs).holds(ours), HashSet(ours).holds(theirs)
+    copied = HashSet(theirs).holds(ours)
+    used = HashSet(ours[copied]).holds(theirs)
     opening = np.zeros(len(ours), dtype=bool)
     if len(ours):
         begins = np.searchsorted(ours_row, np.arange(total))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from demur.responses.lexicon import Lexicon, Mentions, compile_lexicon, foreign_texts
 from demur.responses.phrases import ENGLISH, NAMES
+from demur.responses.phrases_declining import DECLINING_NAMES
 from demur.responses.phrases_world import WORLD
 from demur.responses.words import HashSet, Words, hash_words, read_words
 
@@ -83,7 +84,7 @@ class Findings:
 @cache
 def lexicon() -> Lexicon:
     """The compiled phrases, built on first use."""
-    return compile_lexicon(ENGLISH, WORLD, NAMES)
+    return compile_lexicon(ENGLISH, WORLD, {**NAMES, **DECLINING_NAMES})
 
 
 def _excerpt(text: str) -> str:
@@ -128,9 +129,15 @@ def look(texts: Sequence[str]) -> Findings:
         lines=np.bincount(line_row[opener != ord("\n")], minlength=total),
         code=np.bincount(np.searchsorted(words.begin, fences, side="right") - 1, minlength=total) > 0,
         foreign=foreign,
-        asks=np.fromiter((text.rstrip()[-1:] in _ASKING for text in shown), dtype=bool, count=total),
-        cut=np.fromiter((len(a) - len(b) for a, b in zip(texts, shown, strict=True)), dtype=np.int64, count=total),
+        asks=np.array([_last(text) in _ASKING for text in shown], dtype=bool),
+        cut=np.array([len(a) - len(b) for a, b in zip(texts, shown, strict=True)], dtype=np.int64),
     )
+
+
+def _last(text: str) -> str:
+    """The last character that is no white space."""
+    last = text[-1:]
+    return text.rstrip()[-1:] if last.isspace() else last
 
 
 def _skip(buffer: NDArray[np.uint8], at: Ints) -> Ints:

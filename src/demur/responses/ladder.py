@@ -196,11 +196,14 @@ _LABEL = re.compile(
 )
 
 
+_CHANNEL = re.compile(r"\s*(?:analysis|commentary)")
+
+
 def _may_reason(text: str) -> bool:
     low = text.lower()
     if not low.isascii() and ("\u25c1" in low or "\u0131" in low or "\u017f" in low or "\u0307" in low):
         return True  # a tag of its own, and letters that a pattern takes for i and s
-    if "<" in low or "[think]" in low or "[/think]" in low or low.lstrip().startswith(("analysis", "commentary")):
+    if "<" in low or ("think]" in low and ("[think]" in low or "[/think]" in low)) or _CHANNEL.match(low):
         return True
     if ":" not in low and "#" not in low and "\uff1a" not in low:
         return False

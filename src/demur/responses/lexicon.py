@@ -1,17 +1,18 @@
 """Regular expressions over words, compiled into automata that read a whole batch at once.
 
 A pattern is written in words: `i ADV* (cannot|am not able to) help`. It knows groups with `|`, the suffixes `?` and
-`*`, `_` for any word (`_3`: up to three of them), `^` for the beginning of a sentence, and names in capitals that stand
-for groups. A pattern never reaches across a stop. Patterns become deterministic automata over classes of words; `find`
-starts them at every word of a batch and steps all starts together, so that the cost hardly depends on how many patterns
-there are.
+`*` (of the word or group before them), `_` for any one word (`_3`: up to three of them, or none), `^` for the beginning
+of a sentence, and names in capitals that stand for groups. A pattern never reaches across a stop. Patterns become
+deterministic automata over classes of words; `find` starts them at every word of a batch and steps all starts together,
+so that the cost hardly depends on how many patterns there are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,8 @@ __all__ = ["Automaton", "Lexicon", "Mentions", "compile_lexicon", "foreign_texts
 Ints = NDArray[np.int64]
 
 _LONGEST = 24  # words; repeated adverbs must end somewhere
-_TABLE_BITS = (15, 13, 11, 9)
+_LENGTH_BITS = 5  # enough for it
+_TABLES = 5
 
 
 class Mentions(NamedTuple):
@@ -43,7 +45,7 @@ class Mentions(NamedTuple):
 class Automaton:
     """Some patterns, compiled."""
 
-    classes: Ints
+    classes: NDArray[np.int16]
     """Class of each word of the vocabulary; class 0 is every other word, the last class the end of a sentence."""
     begins: NDArray[np.bool_]
     """Whether a pattern can begin with each word of the vocabulary."""
@@ -74,6 +76,8 @@ class Automaton:
         if len(self.anchors) > 1:
             may &= self.begins.take(known)
         origin = np.flatnonzero(may)
+        if not len(origin):
+            return
         state = self.first.take(known.take(origin) + closed.take(origin) * np.int64(len(self.classes)))
         alive = np.flatnonzero(state)
         origin, state = origin.take(alive), state.take(alive)
@@ -95,24 +99,22 @@ class Automaton:
 
 
 @dataclass(frozen=True, slots=True)
-class Lexicon:
-    """A compiled set of families."""
+class _Tables:
+    """Automata with the words that their patterns name."""
 
-    families: tuple[str, ...]
     keys: tuple[NDArray[np.uint64], ...]
     """Hashes of the words that patterns name; each table is for those that found their place taken in the last."""
     numbers: tuple[NDArray[np.int16], ...]
     """Number of the word at the same place of `keys`."""
-    english: tuple[Automaton, ...]
-    world: tuple[Automaton, ...]
-    """For texts that are not plainly English."""
+    automata: tuple[Automaton, ...]
 
-    def _known(self, hashes: NDArray[np.uint64]) -> NDArray[np.int16]:
+    def known(self, hashes: NDArray[np.uint64]) -> NDArray[np.int16]:
+        """Number of each word, 0 for others, and one more 0 at the end."""
         out = np.zeros(len(hashes) + 1, dtype=np.int16)
         rest: Ints | None = None
-        for bits, keys, numbers in zip(_TABLE_BITS, self.keys, self.numbers, strict=True):
+        for keys, numbers in zip(self.keys, self.numbers, strict=True):
             asked = hashes if rest is None else hashes[rest]
-            place = _place(asked, bits)
+            place = _place(asked, len(keys).bit_length() - 1)
             there = keys.take(place)
             same = there == asked
             found = np.flatnonzero(same)
@@ -122,6 +124,22 @@ class Lexicon:
             rest = other if rest is None else rest[other]
         return out
 
+
+class Lexicon:
+    """A compiled set of families.
+
+    Args:
+        families: Names; their order numbers the families.
+        english: Patterns of English.
+        world: Compiles those for texts that are not plainly English, when there is one.
+    """
+
+    def __init__(self, families: tuple[str, ...], english: _Tables, world: Callable[[], _Tables]) -> None:
+        self.families = families
+        self._english = english
+        self._compile = world
+        self._world: _Tables | None = None
+
     def find(self, words: Words, foreign: NDArray[np.bool_]) -> Mentions:
         """Every phrase of every family in a batch.
 
@@ -129,37 +147,46 @@ class Lexicon:
             words: The batch.
             foreign: Texts in which phrases of other languages are looked for, too.
         """
-        known = self._known(words.hash)
         closed = np.append(words.after_stop, True)
-        found = [part for automaton in self.english for part in automaton.hits(known, closed)]
+        known = self._english.known(words.hash)
+        found = [part for automaton in self._english.automata for part in automaton.hits(known, closed)]
         if foreign.any():
+            if self._world is None:
+                self._world = self._compile()
             chosen = np.append(np.flatnonzero(foreign[words.row]), len(words.hash))
-            known, closed = known[chosen], closed[chosen]
-            for automaton in self.world:
+            known, closed = self._world.known(words.hash[chosen[:-1]]), closed[chosen]
+            for automaton in self._world.automata:
                 for family, start, end in automaton.hits(known, closed):
                     found.append((family, chosen[start], chosen[end - 1] + 1))
         if not found:
             none = np.zeros(0, dtype=np.int64)
             return Mentions(none, none, none)
         family, start, end = (np.concatenate(part) for part in zip(*found, strict=True))
-        # Within a text and a family: by start, the longest last, so that it can be told apart by its successor.
-        group = words.row.take(start) * len(self.families) + family
-        size = len(words.hash) + 2
-        order = np.argsort((group * size + start) * 32 + (end - start))
-        group, family, start, end = group.take(order), family.take(order), start.take(order), end.take(order)
-        longest = np.ones(len(start), dtype=bool)
-        longest[:-1] = (group[1:] != group[:-1]) | (start[1:] != start[:-1])
-        if not longest.all():
-            group, family, start, end = group[longest], family[longest], start[longest], end[longest]
-        shift = group * size
+        # One number says where a mention is: text and family, first word, length. Numbers sort much faster than their
+        # order, and everything can be read off them again.
+        bits = (len(words.hash) + 2).bit_length()
+        key = (((words.row.take(start) * len(self.families) + family) << bits | start) << _LENGTH_BITS) | (end - start)
+        key.sort()
+        longest = np.ones(len(key), dtype=bool)
+        longest[:-1] = (key[1:] >> _LENGTH_BITS) != (key[:-1] >> _LENGTH_BITS)
+        key = key[longest]
+        group, start = key >> (bits + _LENGTH_BITS), (key >> _LENGTH_BITS) & ((1 << bits) - 1)
+        end = start + (key & ((1 << _LENGTH_BITS) - 1))
+        shift = group << bits
         reach = np.maximum.accumulate(end + shift)
         keep = np.ones(len(start), dtype=bool)
         keep[1:] = start[1:] + shift[1:] >= reach[:-1]  # a later group begins beyond the reach of all before it
-        return Mentions(family[keep], start[keep], end[keep])
+        return Mentions(group[keep] % len(self.families), start[keep], end[keep])
 
 
 _ENGLISH = HashSet.of(
     "the to and you i is that of a in it for with not but are this be or as can your have my do an on will"
+)
+# Small words that no other language of the lexicon has: "a", "in", "to" or "do" are small words elsewhere, too.
+_ENGLISH_ONLY = HashSet.of(
+    "the and you that with not this your they their there from would should could which when what how if it's its i'm "
+    "i've i'd i'll can't cannot don't isn't doesn't she his our than these those been has had were "
+    "about because into are it"
 )
 
 
@@ -167,9 +194,10 @@ def foreign_texts(words: Words) -> NDArray[np.bool_]:
     """Which texts are not plainly English: few of their first words are its small ones, or many are not in ASCII."""
     head = np.minimum(np.diff(words.first), 60)
     index = np.flatnonzero(words.place < 60)
-    small = np.bincount(words.row.take(index[_ENGLISH.holds(words.hash.take(index))]), minlength=len(head))
+    hashes, row = words.hash.take(index), words.row.take(index)
+    small, only = (np.bincount(row[known.holds(hashes)], minlength=len(head)) for known in (_ENGLISH, _ENGLISH_ONLY))
     odd = words.sums(words.initial >= 128)
-    return np.asarray((small < 0.12 * head) | (odd > 0.15 * np.diff(words.first)))
+    return np.asarray((small < 0.12 * head) | (only < 0.04 * head) | (odd > 0.15 * np.diff(words.first)))
 
 
 def _place(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
@@ -192,24 +220,25 @@ def compile_lexicon(
     if unknown := set(world) - set(english):
         raise InputError(f"families of other languages that English does not have: {sorted(unknown)}")
     families = tuple(english)
+    return Lexicon(families, _compile(english, families, names), partial(_compile, world, families, names))
+
+
+def _compile(table: Mapping[str, Sequence[str]], families: Sequence[str], names: Mapping[str, str]) -> _Tables:
     vocabulary: dict[str, int] = {}
-    automata: list[list[Automaton]] = []
-    drafts = [list(_drafts(table, families, names)) for table in (english, world)]
-    for part in (part for parts in drafts for part in parts):
+    drafts = list(_drafts(table, families, names))
+    for part in drafts:
         for word in part.class_of:
             vocabulary.setdefault(word, len(vocabulary) + 1)
-    for parts in drafts:
-        automata.append([])
-        for part in parts:
-            classes = np.zeros(len(vocabulary) + 1, dtype=np.int64)
-            for word, number in part.class_of.items():
-                classes[vocabulary[word]] = number
-            automata[-1].append(_automaton(part, classes))
-    keys, numbers = _tables(vocabulary)
-    return Lexicon(families, keys, numbers, tuple(automata[0]), tuple(automata[1]))
+    automata = []
+    for part in drafts:
+        classes = np.zeros(len(vocabulary) + 1, dtype=np.int16)
+        for word, number in part.class_of.items():
+            classes[vocabulary[word]] = number
+        automata.append(_automaton(part, classes))
+    return _Tables(*_tables(vocabulary), tuple(automata))
 
 
-def _automaton(part: Draft, classes: Ints) -> Automaton:
+def _automaton(part: Draft, classes: NDArray[np.int16]) -> Automaton:
     # states that accept are numbered last, and every state has a way out at the end of a sentence
     order = np.array(sorted(range(len(part.accepts)), key=lambda state: bool(part.accepts[state])))
     number = np.argsort(order).astype(np.int16)
@@ -232,7 +261,7 @@ def _automaton(part: Draft, classes: Ints) -> Automaton:
 
 
 def _anchors(
-    step: NDArray[np.int16], starts: Sequence[int], accepts: Sequence[Sequence[int]], classes: Ints
+    step: NDArray[np.int16], starts: Sequence[int], accepts: Sequence[Sequence[int]], classes: NDArray[np.int16]
 ) -> tuple[NDArray[np.bool_], ...] | None:
     """Words that lead away from the path of words that nobody knows, by place; None where that path is endless."""
     anchors: list[NDArray[np.bool_]] = []
@@ -257,9 +286,12 @@ def _flatten(groups: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
 
 def _tables(vocabulary: Mapping[str, int]) -> tuple[tuple[NDArray[np.uint64], ...], tuple[NDArray[np.int16], ...]]:
     waiting = dict(zip(vocabulary.values(), hash_words(vocabulary), strict=True))
-    keys = tuple(np.zeros(1 << bits, dtype=np.uint64) for bits in _TABLE_BITS)
-    numbers = tuple(np.zeros(1 << bits, dtype=np.int16) for bits in _TABLE_BITS)
-    for bits, key, number in zip(_TABLE_BITS, keys, numbers, strict=True):
+    # four places a word in the first table: of the words that patterns do not name, few find one that they do
+    most = max(len(vocabulary).bit_length() + 2, 9)
+    sizes = [max(most - 2 * layer, 6) for layer in range(_TABLES)]
+    keys = tuple(np.zeros(1 << bits, dtype=np.uint64) for bits in sizes)
+    numbers = tuple(np.zeros(1 << bits, dtype=np.int16) for bits in sizes)
+    for bits, key, number in zip(sizes, keys, numbers, strict=True):
         for word, hashed in list(waiting.items()):
             place = int(_place(np.array([hashed]), bits)[0])
             if not key[place]:
@@ -271,8 +303,19 @@ def _tables(vocabulary: Mapping[str, int]) -> tuple[tuple[NDArray[np.uint64], ..
 
 
 def _drafts(table: Mapping[str, Sequence[str]], families: Sequence[str], names: Mapping[str, str]) -> Iterator[Draft]:
-    # wide gaps multiply states with whatever else may stand in them, so their patterns have an automaton of their own
-    pairs = [(number, pattern) for number, family in enumerate(families) for pattern in table.get(family, ())]
-    for wide in (False, True):
-        if part := [pair for pair in pairs if bool(re.search(r"_[2-9]", pair[1])) == wide]:
-            yield draft(part, names)
+    # wide gaps multiply states with whatever else may stand in them, and a table has a row a state and a column a class
+    # of words: patterns with such gaps have an automaton of their own, and so has every script
+    parts: dict[tuple[int, bool], list[tuple[int, str]]] = {}
+    for number, family in enumerate(families):
+        for pattern in table.get(family, ()):
+            parts.setdefault((_script(pattern), bool(re.search(r"_[2-9]", pattern))), []).append((number, pattern))
+    for key in sorted(parts):
+        yield draft(parts[key], names)
+
+
+def _script(pattern: str) -> int:
+    """A number for the script of a pattern; Latin, with all its accents, is 0."""
+    for code in map(ord, pattern):
+        if code >= 0x370 and code >> 8 != 0x1E:
+            return min(code >> 8, 0xAC) if code >= 0xAC00 else min(code >> 8, 0x30)
+    return 0

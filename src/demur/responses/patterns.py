@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demur.errors import InputError
+from demur.responses.normalise import fold
 
 __all__ = ["Draft", "draft"]
 
 _SIGNS = re.compile(r"[()|?*^]|[^\s()|?*^]+")
-_LONE = re.compile(r"[\u0e00-\u0e7f\u3040-\u9fff\uac00-\ud7a3]")
+_LONE = r"[\u0e00-\u0e7f\u3040-\u9fff\uac00-\ud7a3]"
+_PARTS = re.compile(rf"{_LONE}|_\d*|(?:(?!{_LONE})[^_])+")
+_NO_WORD = re.compile(rf"[^\w'\u0080-\U0010ffff]|(?<!^)(?<!{_LONE})_")
 _ANY = frozenset({"_"})
 _STATES_AT_MOST = 32_000  # they are numbered in 16 bits
 
@@ -43,9 +46,20 @@ class _Parser:
         self.net, self.text, self.names = net, text, names
         self.signs: list[str] = []
         for sign in _SIGNS.findall(text):
-            # a lone character is a word of its own
-            self.signs += re.findall(rf"{_LONE.pattern}|(?:(?!{_LONE.pattern}).)+", sign)
+            if sign in "()|?*^" or self.is_name(sign):
+                self.signs.append(sign)
+                continue
+            folded = fold(sign)  # as the texts are
+            if _NO_WORD.search(folded):
+                raise InputError(f"pattern {text!r}: {sign!r} is not one word of the texts; write its parts apart")
+            # a lone character is a word of its own, and `_` may stand right behind one
+            self.signs += _PARTS.findall(folded)
         self.at = 0
+
+    @staticmethod
+    def is_name(sign: str) -> bool:
+        """Whether a sign stands for a group."""
+        return sign.isupper() and sign.isascii() and any(c.isalpha() for c in sign)
 
     def peek(self) -> str | None:
         return self.signs[self.at] if self.at < len(self.signs) else None
@@ -67,9 +81,8 @@ class _Parser:
             self.net.edges[source].append((frozenset(words), target))
         return target
 
-    @staticmethod
-    def is_word(sign: str) -> bool:
-        return sign not in {"(", ")", "|", "?", "*", "^"} and not sign.startswith("_") and not sign.isupper()
+    def is_word(self, sign: str) -> bool:
+        return sign not in {"(", ")", "|", "?", "*", "^"} and not sign.startswith("_") and not self.is_name(sign)
 
     def sequence(self, source: int) -> int:
         while (sign := self.peek()) is not None and sign not in {"|", ")"}:
@@ -107,11 +120,10 @@ class _Parser:
                 net.silent[following].append(end)
                 source = following
             return end
-        if sign.isupper() and sign.isascii() and sign in self.names:
-            inner = _Parser(net, self.names[sign], self.names)
-            return inner.alternatives(source)
-        if sign.isupper() and sign.isascii() and any(c.isalpha() for c in sign):
-            raise InputError(f"pattern {self.text!r}: nothing is named {sign}")
+        if self.is_name(sign):
+            if sign not in self.names:
+                raise InputError(f"pattern {self.text!r}: nothing is named {sign}")
+            return _Parser(net, self.names[sign], self.names).alternatives(source)
         end = net.node()
         net.edges[source].append((frozenset({sign}), end))
         return end

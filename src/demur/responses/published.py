@@ -1,28 +1,59 @@
 """The published reading of `chatgpt_refusals`: fit on 1,194 rows, choose on the next 256, test once on the last 256.
 
 The split, the labels and the counts are those of Reuter and Schulze 2023: rows that do not fit or say that
-information is missing are left out, and everything that is not plain compliance counts as rejected. The model
-fitted here is not the shipped one: it may learn the words of this one collection.
+information is missing are left out, and everything that is not plain compliance counts as rejected. The models fitted
+here are not the shipped ones: they learn the words of this one collection, and nothing else that demur knows goes
+into them, because the phrases of the other tiers were written with all rows of this collection in view.
+
+`python -m demur.responses.published --rows FILE --base DIR` fits and chooses; `--folds 5` cross-validates on the 1,194
+rows; only `--test` reads the last part. Whoever reads it again and again chooses on it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from demur.errors import InputError
-from demur.responses.features import BLOCKS, BUCKETS, dense, grams
-from demur.responses.findings import look
+from demur.errors import InputError, MissingExtraError
 
-__all__ = ["Published", "run"]
+__all__ = ["Part", "Parts", "Published", "crossvalidated", "main", "read_parts", "run"]
 
 _LEFT_OUT = ("incoherent", "dontknow")
 _ROWS, _TEST = 1706, 0.3
-_GRAM_SCALE, _WORD_SCALE, _DENSE_SCALE = 4.0, 3.0, 0.3
+_STRENGTH = 10.0
+_ALIKE = 0.7
+_SEEDS = (0, 1)
+
+
+class Part(NamedTuple):
+    """Some rows."""
+
+    texts: list[str]
+    tones: list[str]
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """By the published mapping, shape `(rows,)`."""
+        return np.array([tone != "complied" for tone in self.tones])
+
+    def of(self, rows: Sequence[int] | NDArray[np.int64]) -> Part:
+        """Some of the rows."""
+        return Part([self.texts[row] for row in rows], [self.tones[row] for row in rows])
+
+
+class Parts(NamedTuple):
+    """The published split, neither stratified nor grouped: 1,194, 256 and 256 rows."""
+
+    fit: Part
+    choose: Part
+    test: Part
 
 
 class Published(NamedTuple):
@@ -32,12 +63,12 @@ class Published(NamedTuple):
     """The candidate that read most of the rows for choosing; the smaller log loss decides between equals."""
     choosing: dict[str, int]
     """Rows for choosing that each candidate read right, of 256."""
-    right: int
-    """Rows for testing that the chosen one read right, of 256."""
+    right: int | None
+    """Rows for testing that the chosen one read right, of 256; None where the test part was left alone."""
 
 
-def run(path: Path) -> Published:
-    """Fits the candidates, chooses one, and tests it.
+def read_parts(path: Path) -> Parts:
+    """Reads and splits the rows.
 
     Args:
         path: `all_hand_labeled.json` as its authors published it.
@@ -52,46 +83,111 @@ def run(path: Path) -> Published:
     rows = [row for row in json.loads(path.read_text("utf-8")) if row["tone"] not in _LEFT_OUT]
     if len(rows) != _ROWS:
         raise InputError(f"{path} holds {len(rows)} rows that count, the published protocol has {_ROWS}")
-    rejected = np.array([row["tone"] != "complied" for row in rows])
+    whole = Part([row["response"] for row in rows], [row["tone"] for row in rows])
     fit, rest = train_test_split(np.arange(len(rows)), test_size=_TEST, random_state=0)
     choose, test = train_test_split(rest, test_size=0.5, random_state=0)
-    candidates = _candidates(rows, rejected, fit)
-    choosing = {name: int(((p[choose] >= 0.5) == rejected[choose]).sum()) for name, p in candidates.items()}
-    chosen = max(candidates, key=lambda name: (choosing[name], -_loss(candidates[name][choose], rejected[choose])))
-    return Published(chosen, choosing, int(((candidates[chosen][test] >= 0.5) == rejected[test]).sum()))
+    return Parts(whole.of(fit), whole.of(choose), whole.of(test))
 
 
-def _loss(probability: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    p = np.clip(probability, 1e-4, 1 - 1e-4)
-    return float(-np.mean(np.where(truth, np.log(p), np.log(1 - p))))
+def run(path: Path, base: Path | None = None, *, test: bool = False) -> Published:
+    """Fits the candidates, chooses one, and tests it if told to.
+
+    Args:
+        path: `all_hand_labeled.json` as its authors published it.
+        base: Folder of the pretrained encoder (`demur.responses.encoder_network.BASE`); without it the linear model is
+            the only candidate. Fitting takes minutes.
+        test: Reads the test part. That is meant to happen once, when nothing is left to choose.
+
+    Raises:
+        InputError: A file is not there, or holds another number of rows.
+        ArtefactError: A pretrained file is not the one whose licence was checked.
+        MissingExtraError: torch is not installed, and `base` is given.
+    """
+    parts = read_parts(path)
+    judged = parts.choose.texts + (parts.test.texts if test else [])
+    scores = _candidates(parts.fit, judged, base)
+    truth, count = parts.choose.rejected, len(parts.choose.texts)
+    choosing = {name: _right(score[:count], truth) for name, score in scores.items()}
+    chosen = min(scores, key=lambda name: (-choosing[name], _loss(scores[name][:count], truth)))
+    return Published(chosen, choosing, _right(scores[chosen][count:], parts.test.rejected) if test else None)
+
+
+def crossvalidated(path: Path, base: Path | None = None, *, folds: int = 5) -> dict[str, int]:
+    """Rows that each candidate reads right, of the 1,194 for fitting; replies that nearly repeat share a fold."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fit = read_parts(path).fit
+    right: dict[str, int] = {}
+    parting = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    for taught, held in parting.split(np.zeros(len(fit.texts)), fit.rejected, _groups(fit.texts)):
+        for name, score in _candidates(fit.of(taught), fit.of(held).texts, base, seeds=_SEEDS[:1]).items():
+            right[name] = right.get(name, 0) + _right(score, fit.of(held).rejected)
+    return right
+
+
+def _right(score: NDArray[np.float64], truth: NDArray[np.bool_]) -> int:
+    return int(((score >= 0) == truth).sum())
+
+
+def _loss(score: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    return float(np.logaddexp(0, np.where(truth, -score, score)).mean())
+
+
+def _groups(texts: Sequence[str]) -> NDArray[np.int64]:
+    """A number for each text, the same for those whose word trigrams have a cosine above 0.7, and for their likes."""
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    trigrams = TfidfVectorizer(ngram_range=(3, 3), token_pattern=r"[\w']+", binary=True, use_idf=False)  # noqa: S106 - words
+    found = trigrams.fit_transform(texts)
+    return np.asarray(connected_components(found @ found.T > _ALIKE, directed=False)[1])
 
 
 def _candidates(
-    rows: list[dict[str, Any]], rejected: NDArray[np.bool_], fit: NDArray[np.int64]
+    fit: Part, judged: Sequence[str], base: Path | None, *, seeds: Sequence[int] = _SEEDS
 ) -> dict[str, NDArray[np.float64]]:
-    """Probabilities of rejection for all rows, by candidate."""
-    import scipy.sparse as sp
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    """Log-odds of rejection of the judged texts, by candidate. Labels of what is judged do not come here."""
+    out = {"n-grams": _linear(fit, judged)}
+    if base is not None:
+        try:
+            import torch
+
+            from demur.responses.published_encoder import fine_tuned
+        except ImportError as error:
+            raise MissingExtraError("fine-tuning the encoder", "local", error.name or "torch") from error
+        torch.set_num_threads(1)  # so that sums are added in one order
+        names = sorted(set(fit.tones))
+        tones = np.array([names.index(tone) for tone in fit.tones])
+        fits = [fine_tuned(base, fit.texts, fit.rejected, tones, judged, seed=seed) for seed in seeds]
+        out["encoder"] = np.mean(fits, axis=0)
+        out["encoder and n-grams"] = (out["encoder"] + out["n-grams"]) / 2
+    return out
+
+
+def _linear(fit: Part, judged: Sequence[str]) -> NDArray[np.float64]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    texts = [row["response"] for row in rows]
-    found = look(texts)
-    numbers = dense(found, [row["prompt"] for row in rows])
-    hashed = grams(found)
-    ours = sp.csr_matrix((hashed.value, (hashed.row, hashed.column)), shape=(len(rows), BLOCKS * BUCKETS))
     words = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, min_df=2, token_pattern=r"[\w']+")  # noqa: S106 - words
-    words.fit([texts[index] for index in fit])
-    design = sp.hstack(
-        [sp.csr_matrix(numbers * _DENSE_SCALE), ours * _GRAM_SCALE, words.transform(texts) * _WORD_SCALE]
-    ).tocsr()
-    out: dict[str, NDArray[np.float64]] = {}
-    for strength in (1.0, 10.0):
-        linear = LogisticRegression(C=strength, max_iter=2000).fit(design[fit], rejected[fit])
-        out[f"linear {strength:g}"] = linear.predict_proba(design)[:, 1]
-    trees = HistGradientBoostingClassifier(
-        max_iter=250, learning_rate=0.06, max_leaf_nodes=10, max_features=0.3, l2_regularization=1.0, random_state=0
-    ).fit(numbers[fit], rejected[fit])
-    out["trees"] = trees.predict_proba(numbers)[:, 1]
-    out |= {f"{name} and trees": (out[name] + out["trees"]) / 2 for name in list(out) if name != "trees"}
-    return out
+    linear = LogisticRegression(C=_STRENGTH, max_iter=5000).fit(words.fit_transform(fit.texts), fit.rejected)
+    return np.asarray(linear.decision_function(words.transform(judged)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints what came out as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, required=True, help="all_hand_labeled.json")
+    parser.add_argument("--base", type=Path, help="folder of the pretrained encoder; without it only the linear model")
+    parser.add_argument("--folds", type=int, help="cross-validate on the rows for fitting, and stop")
+    parser.add_argument("--test", action="store_true", help="read the test part too")
+    options = parser.parse_args(arguments)
+    if options.folds:
+        found: object = crossvalidated(options.rows, options.base, folds=options.folds)
+    else:
+        found = run(options.rows, options.base, test=options.test)._asdict()
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

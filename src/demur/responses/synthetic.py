@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from demur.records import Kind
 from demur.responses.synthetic_banks import BANKS, EDGY, FOREIGN, HARMLESS
+from demur.responses.synthetic_foreign import FOREIGN_KINDS
 
 __all__ = ["LANGUAGES_WRITTEN", "SyntheticRow", "generate"]
 
@@ -35,6 +36,7 @@ class SyntheticRow(NamedTuple):
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _BANK = re.compile(rf"\[({'|'.join(BANKS)})\]")
 _UNSPACED = ("zh", "ja", "th")
+_KNOWN_KINDS = 0.5  # share of foreign rows from the bank that knows kinds
 
 
 class _Writer:
@@ -261,15 +263,21 @@ def _curl(rng: random.Random, text: str) -> str:
     return text.replace("'", "\u2019") if rng.random() < 0.35 else text
 
 
-def _foreign(rng: random.Random, code: str) -> SyntheticRow:
+def _foreign(rng: random.Random, more: random.Random, code: str) -> SyntheticRow:
     declines, answers, rest = FOREIGN[code]
     gap = "" if code in _UNSPACED else " "
     tail = gap.join(rng.sample(rest, rng.randint(0, min(3, len(rest)))))
     if rng.random() < 0.5:
-        return SyntheticRow("", rng.choice(declines) + gap + tail, Kind.REFUSE, code)
-    body = gap.join(rng.sample(answers[:-1], rng.randint(1, 3)))
-    lead = answers[-1] + gap if rng.random() < 0.3 else ""
-    return SyntheticRow("", lead + body + gap + tail, Kind.COMPLY, code)
+        row = SyntheticRow("", rng.choice(declines) + gap + tail, Kind.REFUSE, code)
+    else:
+        body = gap.join(rng.sample(answers[:-1], rng.randint(1, 3)))
+        lead = answers[-1] + gap if rng.random() < 0.3 else ""
+        row = SyntheticRow("", lead + body + gap + tail, Kind.COMPLY, code)
+    if more.random() >= _KNOWN_KINDS:
+        return row
+    kind, text = more.choice(FOREIGN_KINDS[code])
+    others = more.sample([*rest, *answers[:-1]] if kind is Kind.COMPLY else rest, more.choice((0, 0, 1, 2)))
+    return SyntheticRow("", gap.join((text, *others)), kind, code)
 
 
 def generate(n: int, *, seed: int = 0, foreign_share: float = 0.2) -> Iterator[SyntheticRow]:
@@ -284,10 +292,11 @@ def generate(n: int, *, seed: int = 0, foreign_share: float = 0.2) -> Iterator[S
         `n` rows; about half of them decline under the mapping `any`.
     """
     rng = random.Random(seed)
+    more = random.Random(seed + 1)  # what the bank of kinds draws changes no other row
     shapes = [shape for shape in _SHAPES for _ in range(shape[1])]
     for _ in range(n):
         if rng.random() < foreign_share:
-            yield _foreign(rng, rng.choice(tuple(FOREIGN)))
+            yield _foreign(rng, more, rng.choice(tuple(FOREIGN)))
             continue
         kind, _weight, sort, write = rng.choice(shapes)
         prompt, topic = _prompt(rng, sort)

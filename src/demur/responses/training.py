@@ -69,8 +69,8 @@ KNOWN_FAILURES: tuple[str, ...] = (
     "answers that open with what the model is or lacks are often read as declining",
     "answers by two personas are misread where the change of speaker is not marked",
     "rebuttals are often read as answers",
-    "in other languages than English about three in ten short ways of declining are missed; not validated by native "
-    "speakers",
+    "in other languages than English about one in seven short ways of declining is missed, and one in eight answers is "
+    "read as declining; not validated by native speakers",
 )
 """What the card says of errors that measurements showed."""
 

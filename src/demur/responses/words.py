@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demur.responses.normalise import fold
+from demur.responses.normalise import CURLY, fold
 
 __all__ = ["HashSet", "Words", "hash_words", "read_words"]
 
@@ -114,10 +114,18 @@ _FOLDED = np.full(0x110000, _UNMET, dtype=np.uint32)
 
 
 def _fold_many(texts: Sequence[str]) -> list[str]:
-    """`fold` for texts that are not ASCII: those with many odd characters all at once, in a quarter of the time."""
+    """`fold` for texts that are not ASCII: all at once as far as possible, in a quarter of the time."""
     out = [""] * len(texts)
+    joined = "".join(texts)
+    for curly, plain in CURLY:  # most texts are ASCII but for these; one for one, so that all keep their places
+        joined = joined.replace(curly, plain)
+    ends = np.cumsum([len(text) for text in texts]).tolist()
+    texts = [joined[end - len(text) : end] for text, end in zip(texts, ends, strict=True)]
     chosen: list[int] = []
     for number, text in enumerate(texts):
+        if text.isascii():
+            out[number] = text.lower()
+            continue
         # more bytes than curly quotes in an English text would need
         if len(text.encode("utf-8", "surrogatepass")) > 24 + len(text) * 17 // 16:
             chosen.append(number)
@@ -136,11 +144,11 @@ def _fold_many(texts: Sequence[str]) -> list[str]:
     gone, longer = folded == _GONE, np.append(0, np.cumsum(folded == _LONGER))
     left = np.append(0, np.cumsum(~gone)) if gone.any() else np.arange(len(codes) + 1)
     folded = np.where(folded == _LONGER, np.uint32(0), folded)[~gone]
-    joined = folded.tobytes().decode("utf-32-le", "surrogatepass")
+    decoded = folded.tobytes().decode("utf-32-le", "surrogatepass")
     for number, low, high, longer_ones in zip(
         chosen, left[end - size].tolist(), left[end].tolist(), longer[end] - longer[end - size], strict=True
     ):
-        out[number] = fold(texts[number]) if longer_ones else joined[low:high]
+        out[number] = fold(texts[number]) if longer_ones else decoded[low:high]
     return out
 
 
@@ -180,11 +188,12 @@ class HashSet:
 
     Args:
         hashes: The members.
+        spare: Larger tables, by powers of two, leave fewer members that must be looked for in another one.
     """
 
-    def __init__(self, hashes: Hashes) -> None:
+    def __init__(self, hashes: Hashes, *, spare: int = 1) -> None:
         self._layers: list[tuple[np.uint64, np.uint64, Hashes]] = []
-        bits = max(len(hashes).bit_length() + 1, 6)
+        bits = max(len(hashes).bit_length() + spare, 6)
         factor = 0x9E3779B97F4A7C15
         while len(hashes):
             shift, odd = np.uint64(64 - bits), np.uint64(factor)
@@ -196,13 +205,13 @@ class HashSet:
             keys[place] = hashes
             self._layers.append((odd, shift, keys))
             hashes = hashes[keys.take(place) != hashes]  # those that found their place taken go one layer down
-            bits = max(len(hashes).bit_length() + 1, 6)
+            bits = max(len(hashes).bit_length() + spare, 6)
             factor = (factor * 0xBF58476D1CE4E5B9 + 2) % 2**64 | 1
 
     @classmethod
     def of(cls, words: str) -> HashSet:
         """The set of some words, given with blanks between them."""
-        return cls(hash_words(words.split()))
+        return cls(hash_words(words.split()), spare=5)
 
     def holds(self, hashes: Hashes) -> NDArray[np.bool_]:
         """Which of these are members."""

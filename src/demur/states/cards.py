@@ -18,12 +18,13 @@ from torch import Tensor
 
 from demur.atomic import replacing, write_text
 from demur.errors import ArtefactError
-from demur.states.identity import check_identity
+from demur.states.identity import check_identity, identity
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
+    from demur.states.groups import Groups
 
-__all__ = ["Card", "read_artefact", "require_fit", "versions", "write_artefact"]
+__all__ = ["Card", "groups_card", "read_artefact", "require_fit", "versions", "write_artefact"]
 
 _FORMAT = 1
 
@@ -42,6 +43,22 @@ class Card(BaseModel):
     quality: dict[str, Any] = Field(default_factory=dict)
     """How well it reads, with nulls and intervals."""
     versions: dict[str, str] = Field(default_factory=dict)
+
+
+def groups_card(
+    kind: str, model: LocalModel, groups: Groups, *, quality: dict[str, Any] | None = None, **data: Any
+) -> Card:
+    """The card of what was learned from groups of prompts.
+
+    Args:
+        kind: See `Card.kind`.
+        model: The model that it was learned in.
+        groups: The prompts.
+        quality: How well it reads.
+        data: What else was chosen.
+    """
+    told = {"groups": groups.digest, "counts": groups.counts, **data}
+    return Card(kind=kind, model=identity(model), data=told, quality=quality or {}, versions=versions())
 
 
 def require_fit(card: Card, model: LocalModel, *, what: str, fine_tuned: bool = False) -> None:

@@ -21,12 +21,24 @@ from demur.states.notebook import html_table
 from demur.states.probe import Probe
 from demur.states.refusal_path import MeanPath, RefusalPath, mean_path, score_paths
 from demur.stats import Interval, cluster_bootstrap
+from demur.stats.bootstrap import percentile_ends, resample_sums
+from demur.stats.inputs import as_clusters
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
     from demur.models.request import ChatLike
 
-__all__ = ["Cliff", "Cliffs", "Measure", "Over", "Plateau", "measure_cliff", "measure_cliffs", "rank_cliffs"]
+__all__ = [
+    "Cliff",
+    "Cliffs",
+    "DropDifference",
+    "Measure",
+    "Over",
+    "Plateau",
+    "measure_cliff",
+    "measure_cliffs",
+    "rank_cliffs",
+]
 
 Plateau = Literal["top", "max"]
 """How the plateau is read: the mean of the highest tenth of the scores, or the highest alone."""
@@ -113,6 +125,15 @@ def rank_cliffs(drop: Sequence[float], final: Sequence[float], measure: Measure 
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
+class DropDifference(NamedTuple):
+    """How much further one set of chats falls than another."""
+
+    difference: Interval
+    """Of the mean drops, with its 95% interval over families."""
+    null: tuple[float, ...]
+    """The same under each random direction."""
+
+
 @dataclass(frozen=True, eq=False)
 class Cliffs:
     """The cliffs of several chats.
@@ -127,6 +148,7 @@ class Cliffs:
             is worth, because a plateau is the best of many tokens and so above the final score even on noise.
         mean: The masked average of the paths.
         where: How many chats fall steepest in each segment, counted at the token before the fall.
+        families: One a chat; chats that are not independent share one.
     """
 
     paths: tuple[RefusalPath, ...]
@@ -137,6 +159,36 @@ class Cliffs:
     null: tuple[float, ...]
     mean: MeanPath
     where: dict[str, int]
+    families: tuple[Hashable, ...]
+
+    def above(self, other: Cliffs, *, seed: int = 0) -> DropDifference:
+        """How much further these chats fall than others.
+
+        A plateau is the best of many tokens, so the score of any direction drops. Between two sets of chats that are
+        read alike it drops alike, which a single drop cannot tell.
+
+        Args:
+            other: Read with the same probe, random directions and seed.
+            seed: Of the bootstrap over families.
+
+        Raises:
+            InputError: The two were read beside other numbers of random directions.
+        """
+        if len(self.null) != len(other.null):
+            raise InputError(f"the cliffs stand beside {len(self.null)} and {len(other.null)} random directions")
+        drops = np.array([one.drop for one in (*self.cliffs, *other.cliffs)])
+        mine = np.arange(len(drops)) < len(self.cliffs)
+        codes = as_clusters([*self.families, *other.families], len(drops))
+        columns = np.column_stack([drops * mine, mine, drops * ~mine, ~mine])
+        sums = resample_sums(columns, codes, resamples=2000, seed=seed)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            replicates = sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]
+        value = self.drop.value - other.drop.value
+        # a resample may hold chats of one side only
+        known = replicates[np.isfinite(replicates)]
+        low, high = percentile_ends(value, known, clusters=int(codes.max()) + 1, confidence=0.95)
+        null = tuple(one - two for one, two in zip(self.null, other.null, strict=True))
+        return DropDifference(Interval(value, low, high, len(drops)), null)
 
     def top(self, fraction: float, measure: Measure = "drop") -> list[int]:
         """Numbers of the chats that are kept: the first `round(fraction * n)`, at least one.
@@ -224,4 +276,5 @@ def measure_cliffs(
         null=tuple(null),
         mean=mean_path(paths, families=families, seed=seed),
         where=dict(where),
+        families=tuple(range(len(paths)) if families is None else families),
     )

@@ -21,11 +21,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from demur.errors import ArtefactError, InputError
-from demur.states.cards import Card, read_artefact, require_fit, versions, write_artefact
+from demur.states.cards import Card, groups_card, read_artefact, require_fit, write_artefact
 from demur.states.contrasts import Contrast, Kind, aurocs, centroid_weights, folds, permuted
 from demur.states.direction import Direction, Quality, direction_table
-from demur.states.groups import Groups, require_groups
-from demur.states.identity import identity
+from demur.states.groups import Groups, family, require_groups
 from demur.states.residuals import captured, positions_of
 
 if TYPE_CHECKING:
@@ -185,19 +184,15 @@ def find_directions(
     if not chosen or not where or permutations < 1:
         raise InputError("find_directions needs at least one layer, one position and one permutation")
     states = captured(model, groups.prompts, chosen, where, batch_size, out)
-    card = Card(
-        kind="directions",
-        model=identity(model),
-        data={
-            "groups": groups.digest,
-            "counts": groups.counts,
-            "contrast": contrast,
-            "layers": list(chosen),
-            "positions": list(where),
-            "permutations": permutations,
-            "seed": seed,
-        },
-        versions=versions(),
+    card = groups_card(
+        "directions",
+        model,
+        groups,
+        contrast=contrast,
+        layers=list(chosen),
+        positions=list(where),
+        permutations=permutations,
+        seed=seed,
     )
     return _fit(states, groups, chosen, where, contrast, permutations, seed, card)
 
@@ -214,7 +209,7 @@ def _fit(
 ) -> Directions:
     harmful, refused = torch.tensor(groups.harmful), torch.tensor(groups.refused)
     cells = harmful.long() * 2 + refused.long()
-    clusters = [p.pair_id or str(p.messages) for p in groups.prompts]
+    clusters = [family(p) for p in groups.prompts]
     fold = folds(clusters, cells, count=groups.folds, seed=seed)
     free = torch.zeros_like(cells)
     sets: dict[Kind, tuple[Tensor, Tensor]] = {}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from demur.models import LocalModel
     from demur.states.contrasts import Contrast
 
-__all__ = ["Groups", "from_behaviour", "from_labels", "read_groups", "require_groups", "write_groups"]
+__all__ = ["Groups", "family", "from_behaviour", "from_labels", "read_groups", "require_groups", "write_groups"]
 
 
 class Groups(NamedTuple):
@@ -60,7 +60,7 @@ class Groups(NamedTuple):
     @property
     def folds(self) -> int:
         """How many folds the groups can be split into: 2 to 5, by the smallest group that has members."""
-        sizes = [len({prompt.pair_id or str(prompt.messages) for prompt in group}) for group in self if group]
+        sizes = [len({family(prompt) for prompt in group}) for group in self if group]
         return max(2, min(5, *sizes))
 
     @property
@@ -72,6 +72,11 @@ class Groups(NamedTuple):
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{name.replace('_', ' ')}</td><td>{n}</td></tr>" for name, n in self.counts.items())
         return f"<table><caption>Prompts by harm and behaviour</caption>{rows}</table>"
+
+
+def family(prompt: Prompt) -> str:
+    """What prompts share that must not be split between fitting and testing: their pair, or else their text."""
+    return prompt.pair_id or str(prompt.messages)
 
 
 def from_labels(prompts: Sequence[Prompt], *, harmful: Sequence[bool], refused: Sequence[bool]) -> Groups:

@@ -9,7 +9,7 @@ leave some of it; the place is found by following the tensor through one forward
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -44,25 +44,33 @@ def ablating(model: LocalModel, direction: Tensor) -> Iterator[None]:
     Raises:
         InputError: The direction is zero or has another width.
     """
-    from demur.models import writing
     from demur.models.operators import ablate
 
     width = model.structure.width
     if direction.shape != (width,) or not direction.norm() > 0:
         raise InputError(f"ablation needs a vector of width {width} and a length above 0, got {tuple(direction.shape)}")
-    remove = partial(ablate, direction=direction)
-    sites: dict[Any, Any] = {(0, "resid_pre"): remove}
-    sites |= {(block.index, "resid_post"): remove for block in model.structure.blocks}
-    handles = []
+    with editing_writes(model, attention_writers(model), partial(ablate, direction=direction)):
+        yield
+
+
+@contextmanager
+def editing_writes(model: LocalModel, writers: Sequence[nn.Module], edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Put every write to the residual stream through `edit`: the embedding's, each attention's, each block's rest.
+
+    Args:
+        model: A local model.
+        writers: As `attention_writers` gives them, which costs a pass.
+        edit: (batch, token, width) to the same; linear, so that editing the whole edits every part.
+    """
+    from demur.models import writing
+
+    def clean(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return (edit(output[0]), *output[1:]) if isinstance(output, tuple) else edit(output)
+
+    sites: dict[Any, Any] = {(0, "resid_pre"): edit}
+    sites |= {(block.index, "resid_post"): edit for block in model.structure.blocks}
+    handles = [writer.register_forward_hook(clean) for writer in writers]
     try:
-        for writer in attention_writers(model):
-
-            def clean(_module: nn.Module, _args: Any, output: Any) -> Any:
-                if isinstance(output, tuple):
-                    return (remove(output[0]), *output[1:])
-                return remove(output)
-
-            handles.append(writer.register_forward_hook(clean))
         with writing(model.structure, sites):
             yield
     finally:

@@ -24,10 +24,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from demur.errors import ArtefactError, InputError
-from demur.states.cards import Card, read_artefact, require_fit, versions, write_artefact
+from demur.states.cards import Card, groups_card, read_artefact, require_fit, write_artefact
 from demur.states.contrasts import Contrast, aurocs, centroid_weights, folds, permuted
-from demur.states.groups import Groups, require_groups
-from demur.states.identity import identity
+from demur.states.groups import Groups, family, require_groups
 from demur.states.residuals import states_of
 from demur.stats import Interval, auroc, wilson
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from demur.models import LocalModel
     from demur.records import Prompt
 
-__all__ = ["GuardReport", "GuardRow", "LatentGuard", "calibrated_threshold", "guard_model_flags"]
+__all__ = ["GuardReport", "GuardRow", "LatentGuard", "calibrated_threshold"]
 
 PLAIN = "plain harmless"
 
@@ -141,18 +140,14 @@ class LatentGuard:
         states = states_of(model, groups.prompts, layers=chosen, positions=[position], batch_size=batch_size)[:, :, 0]
         harm, refused = torch.tensor(groups.harmful), torch.tensor(groups.refused)
         first, second = centroid_weights("harmfulness", contrast, harm, refused)
-        card = Card(
-            kind="latent_guard",
-            model=identity(model),
-            data={
-                "groups": groups.digest,
-                "counts": groups.counts,
-                "contrast": contrast,
-                "layers": list(chosen),
-                "position": position,
-            },
+        card = groups_card(
+            "latent_guard",
+            model,
+            groups,
+            contrast=contrast,
+            layers=list(chosen),
+            position=position,
             quality=_quality(states, groups, contrast, permutations, seed),
-            versions=versions(),
         )
         return cls(chosen, position, first @ states, second @ states, None, card)
 
@@ -193,7 +188,7 @@ class LatentGuard:
             plain: Plain harmless traffic. It is always part of the result, because a guard that flags all is worth
                 nothing.
             beside: What other guards flag: guard name, then set name, then one flag a prompt (see
-                `guard_model_flags`); plain traffic goes by the name `plain harmless`.
+                `guard_models.guard_model_flags`); plain traffic goes by the name `plain harmless`.
             batch_size: Prompts at once.
 
         Raises:
@@ -286,30 +281,6 @@ def calibrated_threshold(scores: Float[Tensor, " prompt"], false_positives: floa
     return math.nextafter(float(scores.double().sort().values[rank - 1]), math.inf)
 
 
-def guard_model_flags(
-    guard: LocalModel, prompts: Sequence[Prompt], *, unsafe: str = "unsafe", max_tokens: int = 16, batch_size: int = 32
-) -> list[bool]:
-    """Ask a guard model (of the kind of Llama Guard) about each prompt through its own chat template.
-
-    Args:
-        guard: The guard model, as `LocalModel.load` gives it.
-        prompts: What to ask about.
-        unsafe: The word by which it flags.
-        max_tokens: Of its answer.
-        batch_size: Prompts at once.
-
-    Raises:
-        ModelError: An answer could not be decoded.
-    """
-    from demur.errors import ModelError
-    from demur.models import Sampling
-
-    answers = guard.generate(list(prompts), sampling=Sampling(max_tokens=max_tokens), batch_size=batch_size)
-    if failed := next((p.id for p, a in zip(prompts, answers, strict=True) if a.ending == "error"), None):
-        raise ModelError(f"the guard model {guard.name!r} could not read the prompt {failed!r}")
-    return [unsafe in answer.text.lower() for answer in answers]
-
-
 def _belief(
     states: Float[Tensor, "layer prompt width"],
     first: Float[Tensor, "layer sets width"],
@@ -327,7 +298,7 @@ def _quality(states: Tensor, groups: Groups, contrast: Contrast, permutations: i
     """Area and balanced accuracy at threshold 0 over folds, and the same with shuffled harm labels."""
     harm, refused = torch.tensor(groups.harmful), torch.tensor(groups.refused)
     cells = harm.long() * 2 + refused.long()
-    fold = folds([p.pair_id or str(p.messages) for p in groups.prompts], cells, count=groups.folds, seed=seed)
+    fold = folds([family(p) for p in groups.prompts], cells, count=groups.folds, seed=seed)
     strata = refused.long() if contrast == "balanced" else torch.zeros_like(cells)
     sets = torch.cat([harm[None], permuted(harm, strata, count=permutations, seed=seed)])
     fixed = refused.expand_as(sets)

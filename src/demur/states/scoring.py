@@ -1,8 +1,8 @@
 """Scores of many candidate directions on the same prompts, each row of a batch under a direction of its own.
 
-Prompts are put into tokens once, rows of like length share a batch whichever candidate they belong to, and only the
-last token goes through the unembedding. A score is a number for one candidate and one prompt, so a caller can stop
-asking about a candidate as soon as it knows enough.
+Prompts are put into tokens once, rows of like length share a batch whichever candidate they belong to, what passes have
+in common is computed once, and only the last token goes through the unembedding. A score is a number for one candidate
+and one prompt, so a caller can stop asking about a candidate as soon as it knows enough.
 """
 
 # ruff: noqa: F722 - shapes stand in annotations as text
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from demur.errors import InputError
-from demur.states.interventions import attention_writers
+from demur.states.interventions import attention_writers, editing_writes
+from demur.states.passes import Acting, Passes, leaving_alone
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
@@ -58,6 +59,7 @@ class Scorer:
         harmful: The tokens of each harmful prompt.
         harmless: The tokens of each harmless prompt.
         baseline: Mean log-odds of refusal of harmful and of harmless prompts, untouched.
+        depth: Blocks of the model.
         read: Prompts that were run so far, the baseline's included.
 
     Raises:
@@ -82,10 +84,12 @@ class Scorer:
         self.harmful = [_encoded(model, prompt) for prompt in harmful]
         self.harmless = [_encoded(model, prompt) for prompt in harmless]
         self._writers = attention_writers(model)
-        self.read = 0
-        self._plain: Tensor | None = None
-        untouched = self._score([(None, n) for n in range(len(harmful))], self.harmful, _untouched, self._refusing)
-        self._plain = self._logprobs()
+        self._passes = Passes(model, [*self.harmful, *self.harmless])
+        batches = list(self._batches([len(prompt) for prompt in self.harmless]))
+        self._plain = self._passes.untouched(self.harmless, batches).float().log_softmax(-1)
+        self.depth = len(model.structure)
+        self.read = len(harmless)
+        untouched = self._score([(None, n) for n in range(len(harmful))], self.harmful, leaving_alone, self._refusing)
         self.baseline = float(untouched.mean()), float(log_odds(self._plain, tokens).mean())
 
     def ablation(self, pairs: Sequence[Pair]) -> Float[Tensor, " pair"]:
@@ -98,27 +102,37 @@ class Scorer:
 
     def addition(self, pairs: Sequence[Pair]) -> Float[Tensor, " pair"]:
         """Log-odds of refusal of harmless prompts, each with the direction added after its block at every token."""
-        return self._score(pairs, self.harmless, self._adding, self._refusing)
+        return self._score(pairs, self.harmless, self._adding, self._refusing, after=[d.layer for d, _ in pairs])
 
     def _score(
         self,
         pairs: Sequence[tuple[Any, int]],
         prompts: Sequence[Sequence[int]],
-        acting: Callable[[Sequence[Any]], AbstractContextManager[None]],
+        acting: Acting,
         reduce: Callable[[Tensor, Sequence[int]], Tensor],
+        after: Sequence[int] | None = None,
     ) -> Tensor:
         found = torch.empty(len(pairs), dtype=torch.float64)
-        for rows in self._batches([len(prompts[number]) for _, number in pairs]):
+        for rows in self._batches([len(prompts[number]) for _, number in pairs], after):
             numbers = [pairs[row][1] for row in rows]
-            with self.model._lock, torch.no_grad(), acting([pairs[row][0] for row in rows]):
-                logits = self.model._last_logits([prompts[number] for number in numbers])
+            logits = self._passes.logits(
+                [prompts[number] for number in numbers],
+                acting,
+                [pairs[row][0] for row in rows],
+                unchanged=None if after is None else (min(after[row] for row in rows), numbers),
+            )
             found[rows] = reduce(logits.float().log_softmax(-1), numbers).double().cpu()
         self.read += len(pairs)
         return found
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Rows that share a batch, the longest first; of one length where padding would be seen."""
+    def _batches(self, lengths: Sequence[int], after: Sequence[int] | None = None) -> Iterator[list[int]]:
+        """Rows that share a batch, the longest first; of one length where padding would be seen.
+
+        Where what happens begins after a block, rows of like blocks go together: the blocks before are not run.
+        """
         order = sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=True)
+        if after is not None and self.model.pads_cleanly:
+            order.sort(key=after.__getitem__)
         mixed = len(set(lengths)) < 2 or self.model.pads_cleanly
         batch: list[int] = []
         for row in order:
@@ -129,31 +143,14 @@ class Scorer:
         if batch:
             yield batch
 
-    def _logprobs(self) -> Tensor:
-        rows = torch.empty(len(self.harmless), 0)
-
-        def keep(logprobs: Tensor, numbers: Sequence[int]) -> Tensor:
-            nonlocal rows
-            if not rows.numel():
-                rows = logprobs.new_empty(len(self.harmless), logprobs.shape[-1])
-            rows[list(numbers)] = logprobs
-            return logprobs[:, 0]
-
-        self._score([(None, n) for n in range(len(self.harmless))], self.harmless, _untouched, keep)
-        return rows
-
     def _refusing(self, logprobs: Tensor, _numbers: Sequence[int]) -> Tensor:
         return log_odds(logprobs, self._tokens)
 
     def _diverging(self, logprobs: Tensor, numbers: Sequence[int]) -> Tensor:
-        assert self._plain is not None  # noqa: S101 - set before anyone can ask
         plain = self._plain[list(numbers)]
         return (plain.exp() * (plain - logprobs)).sum(-1)
 
-    @contextmanager
-    def _removing(self, directions: Sequence[Direction]) -> Iterator[None]:
-        from demur.models import writing
-
+    def _removing(self, directions: Sequence[Direction]) -> AbstractContextManager[None]:
         # normalised in float32 before rounding, so that half precision leaves no remainder
         units = torch.nn.functional.normalize(torch.stack([d.vector.float() for d in directions]), dim=-1)
 
@@ -161,18 +158,7 @@ class Scorer:
             unit = units.to(activation.device, activation.dtype)
             return torch.baddbmm(activation, activation @ unit.unsqueeze(-1), unit.unsqueeze(1), alpha=-1)
 
-        def clean(_module: nn.Module, _args: Any, output: Any) -> Any:
-            return (remove(output[0]), *output[1:]) if isinstance(output, tuple) else remove(output)
-
-        sites: dict[Any, Any] = {(0, "resid_pre"): remove}
-        sites |= {(block.index, "resid_post"): remove for block in self.model.structure.blocks}
-        handles = [writer.register_forward_hook(clean) for writer in self._writers]
-        try:
-            with writing(self.model.structure, sites):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return editing_writes(self.model, self._writers, remove)
 
     @contextmanager
     def _adding(self, directions: Sequence[Direction]) -> Iterator[None]:
@@ -188,11 +174,6 @@ class Scorer:
 
         with writing(self.model.structure, {(n, "resid_post"): pushing(n) for n in sorted(set(layers.tolist()))}):
             yield
-
-
-@contextmanager
-def _untouched(_directions: Sequence[Any]) -> Iterator[None]:
-    yield
 
 
 def _encoded(model: LocalModel, chat: ChatLike) -> list[int]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from demur.errors import InputError
+from demur.states.notebook import html_table
 from demur.states.scoring import HIGHEST, Scorer
 from demur.states.screening import first_order
 
@@ -33,8 +33,8 @@ Effort = Literal["all", "exact", "screened"]
 """How much is scored.
 
 `all`: every candidate on every prompt, three times. `exact`: what proves the winner; it is the same one. `screened`:
-the same among the most promising only, by two prompts for the filters and to first order for ablation, so that a
-winner which these rank low is missed.
+the most promising only, by two prompts for the filters and to first order for ablation, and of those each until four
+standard errors of what was seen, in the place of a proof, say that it fails; a winner which these rank low is missed.
 """
 
 
@@ -80,17 +80,19 @@ class Selection:
 
     def _repr_html_(self) -> str:
         head = ("direction", "layer", "position", "ablation", "addition", "KL", "fails")
-        lines = "".join(
-            f"<tr><td>{escape(c.direction.kind)}</td><td>{c.direction.layer}</td>"
-            f"<td>{escape(c.direction.position)}</td>"
-            + "".join(f"<td>{'' if n is None else f'{n:.4g}'}</td>" for n in (c.ablation, c.addition, c.kl))
-            + f"<td>{c.fails or ''}</td></tr>"
+        rows = [
+            (
+                c.direction.kind,
+                c.direction.layer,
+                c.direction.position,
+                *(None if n is None else f"{n:.4g}" for n in (c.ablation, c.addition, c.kl)),
+                c.fails,
+            )
             for c in (*self.candidates, *self.random)
-        )
-        top = "".join(f"<th>{name}</th>" for name in head)
+        ]
         harmful, harmless = self.baseline
         caption = f"Log-odds of refusal; untouched: harmful {harmful:.3f}, harmless {harmless:.3f}"
-        return f"<table><caption>{caption}</caption><tr>{top}</tr>{lines}</table>"
+        return html_table(caption, head, rows)
 
 
 def select_direction(
@@ -167,6 +169,8 @@ def select_direction(
 
 _Score = Literal["ablation", "kl", "addition"]
 _FILTERS: tuple[_Score, ...] = ("kl", "addition")
+_FEWEST = 6  # prompts whose spread says anything
+_SLOPES = 16  # prompts that gradients are taken on
 
 
 @dataclass(eq=False)
@@ -210,19 +214,21 @@ class _Lane:
 class _Race:
     """Asks about candidates until the rule's winner among them is proven."""
 
-    def __init__(self, scorer: Scorer, most_kl: float, lanes: Sequence[_Lane]) -> None:
+    def __init__(self, scorer: Scorer, most_kl: float, lanes: Sequence[_Lane], *, sampled: bool = False) -> None:
         self._scorer, self._most_kl, self.lanes = scorer, most_kl, list(lanes)
         self._ask: dict[_Score, Callable[[Sequence[tuple[Direction, int]]], Tensor]] = {
-            "kl": scorer.divergence,
+            # of two that may settle a lane equally late, the rule's own score first
             "ablation": scorer.ablation,
+            "kl": scorer.divergence,
             "addition": scorer.addition,
         }
         harmful, harmless = len(scorer.harmful), len(scorer.harmless)
         for lane in self.lanes:
             lane.wanted = {"kl": harmless, "ablation": harmful, "addition": harmless}
-        # an eighth of the prompts at a time: few enough to stop early, and several candidates fill a batch
-        self._step: dict[_Score, int] = {s: max(1, n // 8) for s, n in lanes[0].wanted.items()}
+        # a few prompts at a time, so that a lane can stop early; several lanes fill a batch
+        self._step: dict[_Score, int] = {s: max(1, n // 16) for s, n in lanes[0].wanted.items()}
         self._best: _Lane | None = None
+        self._sampled = sampled
 
     def look(self, score: _Score, count: int) -> None:
         """Ask all about a few prompts."""
@@ -239,17 +245,21 @@ class _Race:
 
     def run(self) -> _Lane | None:
         """The winner, or None when no candidate passes."""
-        self._advance(self.lanes, "ablation", self._step["ablation"])
+        self._advance(self.lanes, "ablation", 2 * self._step["ablation"])
         while open_ := [lane for lane in self.lanes if lane.fails is None and not lane.passes]:
-            # once one candidate stands, the others need only be proven worse than it: that is done side by side
-            asked = open_ if self._best else [min(open_, key=_Lane.lead)]
+            # once one candidate stands, the others need only be proven worse than it: that is done side by side.
+            # Of those that are known to be better, the first in line is asked whether it passes
+            known = [lane for lane in open_ if lane.known("ablation") is not None]
+            asked = [lane for lane in open_ if lane not in known] if self._best else []
+            asked += [min(known or open_, key=_Lane.lead)] if known or not self._best else []
             chosen: dict[_Score, list[_Lane]] = {score: [] for score in self._ask}
             for lane in asked:
                 unknown = [score for score in self._ask if lane.known(score) is None]
                 chosen[min(unknown, key=lambda score: self._left(lane, score))].append(lane)
             for score, lanes in chosen.items():
                 first = [lane for lane in lanes if not lane.seen[score] or self._best]
-                self._advance(first, score, self._step[score])
+                fill = self._scorer.batch_size // max(1, len(first)) if self._best else 0
+                self._advance(first, score, max(self._step[score], fill))
                 # after a look, a lone candidate fills a batch by itself
                 self._advance(
                     [lane for lane in lanes if lane not in first], score, lanes[0].wanted[score] if lanes else 0
@@ -264,12 +274,12 @@ class _Race:
         return self._best
 
     def among(self, lanes: Sequence[_Lane]) -> _Race:
-        """The race between some of the candidates, with what is known of them."""
-        return _Race(self._scorer, self._most_kl, lanes)
+        """The race between some of the candidates, with what is known of them, decided by samples."""
+        return _Race(self._scorer, self._most_kl, lanes, sampled=True)
 
-    def beyond(self, lane: _Lane) -> float:
-        """How far what has been seen of a lane is beyond the filters, 0 where it would pass."""
-        return sum(max(0.0, lane.mean(score) - self._line(score)[0]) for score in _FILTERS)
+    def beyond(self, lane: _Lane, score: _Score) -> float:
+        """How far what has been seen of a lane is beyond a filter, 0 where it would pass or was not looked at."""
+        return max(0.0, lane.mean(score) - self._line(score)[0]) if lane.seen[score] else 0.0
 
     def _line(self, score: _Score) -> tuple[float, float]:
         """What a mean must be above to fail, and the least that a prompt can have; addition has its sign turned."""
@@ -280,23 +290,38 @@ class _Race:
         return math.inf if self._best is None else self._best.lead(), -HIGHEST
 
     def _left(self, lane: _Lane, score: _Score) -> float:
-        """How many more prompts would prove that the lane fails, if they were like those seen."""
+        """What it would cost to prove that the lane fails, if other prompts were like those seen, in whole passes."""
+        # the blocks before an addition are not run
+        cost = 1 - (lane.direction.layer + 1) / self._scorer.depth if score == "addition" else 1.0
         if not lane.seen[score]:
-            return self._step[score]  # worth a look
+            return self._step[score] * cost  # worth a look
         line, outside = self._line(score)
         mean = lane.mean(score)
         if mean <= line:
             return math.inf
-        return (line - lane.bound(score, outside)) * lane.wanted[score] / (mean - outside)
+        return (line - lane.bound(score, outside)) * lane.wanted[score] / (mean - outside) * cost
 
     def _judge(self, lane: _Lane) -> None:
         """Say what is proven of a lane."""
         for score in self._ask:
             line, outside = self._line(score)
-            if lane is not self._best and lane.bound(score, outside) > line:
+            if lane is not self._best and (lane.bound(score, outside) > line or self._seems(lane, score)):
                 lane.fails = score
                 return
         lane.passes = all(lane.known(score) is not None for score in self._ask)
+
+    def _seems(self, lane: _Lane, score: _Score) -> bool:
+        """Whether the prompts seen put a lane beyond the line by four standard errors; the best, prompt by prompt."""
+        values = lane.seen[score]
+        if not self._sampled or len(values) < _FEWEST or (score == "ablation" and self._best is None):
+            return False
+        if score == "ablation" and self._best is not None:
+            beyond = [own - best for own, best in zip(values, self._best.seen[score], strict=False)]
+        else:
+            beyond = [value - self._line(score)[0] for value in values]
+        mean = math.fsum(beyond) / len(beyond)
+        variance = math.fsum((one - mean) ** 2 for one in beyond) / (len(beyond) - 1)
+        return mean > 4 * math.sqrt(variance / len(beyond))
 
     def _advance(self, lanes: Sequence[_Lane], score: _Score, count: int) -> None:
         pairs = [
@@ -314,13 +339,16 @@ class _Race:
 def _screened(race: _Race, scorer: Scorer, size: int, tokens: Sequence[int]) -> tuple[list[_Lane], _Lane | None]:
     """The winner among the most promising `size`, or among the next so many where none of them passes."""
     # two prompts tell which side of a filter a candidate is on, unless it is near the line; gradients do not
-    for score in _FILTERS:
-        race.look(score, 2)
+    race.look("addition", 2)
+    pushed = sorted(race.lanes, key=lambda lane: race.beyond(lane, "addition"))
+    likely = pushed[: max(2 * size, sum(race.beyond(lane, "addition") == 0 for lane in pushed))]
+    race.among(likely).look("kl", 2)
+    some = scorer.harmful[:: max(1, len(scorer.harmful) // _SLOPES)]
     directions = [lane.direction for lane in race.lanes]
-    change = first_order(scorer.model, scorer.harmful, directions, tokens, batch_size=scorer.batch_size).tolist()
+    change = first_order(scorer.model, some, directions, tokens, batch_size=scorer.batch_size).tolist()
     # those that seem to pass by what ablation promises, then the others by how little they seem to fail
-    beyond = [race.beyond(lane) for lane in race.lanes]
-    order = sorted(range(len(change)), key=lambda n: (beyond[n], change[n]))
+    beyond = [sum(race.beyond(lane, score) for score in _FILTERS) for lane in race.lanes]
+    order = sorted(range(len(change)), key=lambda n: (not race.lanes[n].seen["kl"], beyond[n], change[n]))
     asked: list[_Lane] = []
     for start in range(0, len(order), size):
         group = [race.lanes[n] for n in order[start : start + size]]

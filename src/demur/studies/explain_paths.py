@@ -6,16 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from demur.errors import InputError, ModelError
-from demur.reports.sections import Dots, Dotted, Figure, Grid, Heatmap, Line, Lines, Section, Table
-from demur.studies.explain_inside import Inside, place, short
+from demur.reports.sections import Dots, Dotted, Figure, Line, Lines, Section, Table
+from demur.studies.explain_inside import Inside, place, read_heatmap
 
 if TYPE_CHECKING:
-    from demur.states.cliff import Cliffs
+    from demur.models import Chat
+    from demur.states.cliff import Cliffs, DropDifference
     from demur.states.rollouts import Rollout
 
 __all__ = ["cliff", "heads", "probes"]
 
 _FEWEST = 8  # chats that a line of the cliff's figure is drawn from
+_WINDOW = 12  # tokens before the answer that the probe of the cliff is fitted on, the closing template among them
 
 
 def probes(inside: Inside) -> Section:
@@ -56,26 +58,11 @@ def probes(inside: Inside) -> Section:
             f"calibration error {quality.ece:.3f} after calibration and {quality.ece_raw:.3f} before.",
         ),
         figures=(
-            Heatmap(
-                name="probes",
-                title="How well a linear probe tells refused prompts of unseen families: AUROC by layer and position. "
-                "A frame marks places above shuffled labels and above random directions.",
-                panels=(
-                    Grid(
-                        title="Refusal",
-                        rows=tuple(map(str, found.layers)),
-                        columns=tuple(map(short, found.positions)),
-                        values=tuple(tuple(q.auroc.value for q in row) for row in found.quality),
-                        marked=tuple(
-                            tuple(q.auroc.value > max(q.null, q.random) for q in row) for row in found.quality
-                        ),
-                    ),
-                ),
-                low=0.5,
-                high=1.0,
-                label="AUROC",
-                rows_label="layer",
-                columns_label="position",
+            read_heatmap(
+                "probes",
+                "How well a linear probe tells refused prompts of unseen families",
+                [("Refusal", found.quality)],
+                found,
             ),
         ),
         data={
@@ -92,24 +79,13 @@ def probes(inside: Inside) -> Section:
 
 def cliff(inside: Inside) -> Section:
     """The refusal score along prompt, reasoning and template, and where it falls."""
-    from demur.states import fit_probes, measure_cliffs, roll_out
+    from demur.states import fit_probes, measure_cliffs
 
     title = "The refusal cliff"
     try:
-        done = roll_out(
-            inside.model,
-            inside.thinking,
-            max_tokens=inside.reasoning_tokens,
-            temperature=inside.temperature,
-            seed=inside.seed if inside.temperature else None,
-            batch_size=inside.batch_size,
-        )
+        fit, read = inside.reasoned
     except (InputError, ModelError) as error:
         return Section(name="cliff", title=title, missing=str(error))
-    judged = [one for one in done if one.declined is not None]
-    names = sorted({one.family for one in judged})
-    fitting = set(names[::2])
-    fit, read = ([one for one in judged if (one.family in fitting) == side] for side in (True, False))
     if min(sum(o.declined is d for o in fit) for d in (True, False)) < _FEWEST:
         return Section(
             name="cliff",
@@ -118,13 +94,16 @@ def cliff(inside: Inside) -> Section:
             f"{_FEWEST} of either kind are needed to fit a probe. Give more prompts, or a temperature",
         )
     last = len(inside.model.structure) - 1
+    # a probe of the last token alone has seen no reasoning, and swings between 0 and 1 inside it
+    window = min(_WINDOW, *(len(inside.model.encode(one.chat)) for one in fit))
     probe = fit_probes(
         inside.model,
         [one.chat for one in fit],
         [bool(one.declined) for one in fit],
         families=[one.family for one in fit],
         layers=[last],
-        positions=["last"],
+        positions=list(range(-window, 0)),
+        pooled=True,
         permutations=min(inside.permutations, 40),
         seed=inside.seed,
         batch_size=inside.batch_size,
@@ -151,12 +130,17 @@ def cliff(inside: Inside) -> Section:
     if not measured:
         return Section(name="cliff", title=title, missing="no kind of answer has enough chats to average")
     quality = probe.quality
+    sides = ("harmful, answered", "harmful, declined")
+    further = measured[sides[0]].above(measured[sides[1]], seed=inside.seed) if set(sides) <= set(measured) else None
     return Section(
         name="cliff",
         title=title,
-        sentences=tuple(_fall(name, found) for name, found in measured.items()),
+        sentences=(
+            *(_fall(name, found) for name, found in measured.items()),
+            *([_further(*sides, further)] if further else []),
+        ),
         notes=(
-            "The probe is fitted at the last token before the answer, on other families: "
+            f"The probe is fitted on the last {window} tokens before the answer together, on other families: "
             + (f"AUROC {quality.auroc.value:.3f}, n = {quality.n}." if quality else "its quality is unknown."),
             "The plateau is the mean of the highest tenth of the scores inside the reasoning, its last eight tokens "
             "left out; the final score is that of the last template token before the answer. A plateau is a best of "
@@ -194,8 +178,21 @@ def cliff(inside: Inside) -> Section:
                 "where": found.where,
             }
             for name, found in measured.items()
-        },
+        }
+        | ({"further": {**further.difference._asdict(), "null": list(further.null)}} if further else {}),
     )
+
+
+def _further(one: str, other: str, found: DropDifference) -> str:
+    most = max(map(abs, found.null), default=math.nan)
+    difference = found.difference
+    told = (
+        f"{one.capitalize()} fall {difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}] further than "
+        f"{other}; under random directions the two differ by up to {most:.2f}"
+    )
+    if difference.low > most:
+        return f"{told}: that is a cliff."
+    return f"{told}: no evidence of a cliff."
 
 
 def _fall(name: str, found: Cliffs) -> str:
@@ -208,7 +205,7 @@ def _fall(name: str, found: Cliffs) -> str:
     )
     if found.drop.low > most:
         return f"{told}, more than under any random direction ({most:.2f}); most fall steepest in the {where} part."
-    return f"{told}. Random directions drop by up to {most:.2f}, so this is no evidence of a cliff."
+    return f"{told}; random directions drop by up to {most:.2f}, so the drop alone says little."
 
 
 def _paths(measured: dict[str, Cliffs]) -> Figure:
@@ -276,6 +273,23 @@ def heads(inside: Inside) -> Section:
             seed=inside.seed,
         )
         tests.append((words, done))
+    fallen = _fallen(inside)
+    if fallen:
+        chosen_on, tested_on = fallen
+        tests.append(
+            (
+                "harmful prompts answered after reasoning, heads that write against it there switched off",
+                compare_head_set(
+                    inside.model,
+                    tested_on,
+                    measure,
+                    ablate_each(inside.model, chosen_on, measure).top(share, side="against"),
+                    side="against",
+                    random=max(20, 40 * inside.random),
+                    seed=inside.seed,
+                ),
+            )
+        )
     order = removed.means.argsort(descending=True).tolist()
     shown = order if len(order) <= 24 else [*order[:12], *order[-12:]]
     return Section(
@@ -332,14 +346,23 @@ def heads(inside: Inside) -> Section:
         data={
             "agreement": agree.value,
             **{
-                done.side: {
+                name: {
                     "heads": [list(head) for head in done.heads],
                     "change": done.change.value,
                     "percentile": done.percentile,
                     "p": done.p,
                     "found": done.found,
                 }
-                for _, done in tests
+                for name, (_, done) in zip(("for", "against", "cliff"), tests, strict=False)
             },
         },
     )
+
+
+def _fallen(inside: Inside) -> tuple[list[Chat], list[Chat]] | None:
+    """Chats in which the answer fell, to choose heads on and to test them; None where there are too few."""
+    try:
+        halves = inside.fallen()
+    except (InputError, ModelError):  # the section about the cliff says why
+        return None
+    return (inside.some(halves[0]), inside.some(halves[1])) if min(map(len, halves)) >= _FEWEST else None

@@ -7,20 +7,19 @@ from an earlier one lies in `Inside`, so that any of them can be left out or tak
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from demur.errors import InputError
-from demur.reports.sections import Dots, Dotted, Grid, Heatmap, Line, Lines, Scatter, Section, Series, Table
-from demur.studies.explain_inside import Inside, family, place, short
+from demur.reports.sections import Dots, Grid, Heatmap, Line, Lines, Scatter, Section, Series, Table
+from demur.studies.explain_inside import Inside, column, place, read_heatmap, short
 
 if TYPE_CHECKING:
-    from demur.records import Prompt
     from demur.states.contrasts import Kind
     from demur.states.direction import Direction, Quality
     from demur.stats import Interval
 
-__all__ = ["apart", "choice", "guard", "inversion", "reading", "steering"]
+__all__ = ["apart", "choice", "inversion", "reading", "steering"]
 
 _KINDS: tuple[tuple[Kind, str, str], ...] = (
     ("harmfulness", "Harm", "harm"),
@@ -37,18 +36,8 @@ _NAMES = {
 def reading(inside: Inside) -> Section:
     """Where harm is read and where refusal is decided."""
     found = inside.directions
-    panels, sentences, rows = [], [], []
+    sentences, rows = [], []
     for kind, title, word in _KINDS:
-        quality = found.quality[kind]
-        panels.append(
-            Grid(
-                title=title,
-                rows=tuple(map(str, found.layers)),
-                columns=tuple(map(short, found.positions)),
-                values=tuple(tuple(q.auroc for q in row) for row in quality),
-                marked=tuple(tuple(q.auroc > max(q.null, q.random) for q in row) for row in quality),
-            )
-        )
         best, published = found.best(kind), found.best(kind, found.published(kind))
         q = _quality(best)
         sentences.append(
@@ -103,16 +92,11 @@ def reading(inside: Inside) -> Section:
             "read as well, reading is no evidence for the direction: look at what pushing along it does.",
         ),
         figures=(
-            Heatmap(
-                name="reading",
-                title="How well each direction tells prompts apart that it was not fitted on: AUROC by layer and "
-                "position. A frame marks places above shuffled labels and above random directions.",
-                panels=tuple(panels),
-                low=0.5,
-                high=1.0,
-                label="AUROC",
-                rows_label="layer",
-                columns_label="position",
+            read_heatmap(
+                "reading",
+                "How well each direction tells prompts apart that it was not fitted on",
+                [(title, found.quality[kind]) for kind, title, _ in _KINDS],
+                found,
             ),
             cosine,
         ),
@@ -134,6 +118,7 @@ def reading(inside: Inside) -> Section:
 def apart(inside: Inside) -> Section:
     """How harm and refusal part: the belief scatter on held-out prompts, and set by set."""
     from demur.states.beliefs import bag_of_words, read_beliefs
+    from demur.states.groups import family
     from demur.stats import auroc, cluster_bootstrap, wilson
 
     found, held = inside.directions, inside.held
@@ -200,12 +185,7 @@ def apart(inside: Inside) -> Section:
                 "harm, lean to refusal, and the share that the model refused.",
                 rows=tuple(f"{name}, {'harmful' if bad else 'harmless'}" for name, bad in kept),
                 panels=tuple(
-                    Dotted(
-                        title=title,
-                        values=tuple(i.value for i in columns[name]),
-                        low=tuple(i.low for i in columns[name]),
-                        high=tuple(i.high for i in columns[name]),
-                    )
+                    column(title, columns[name])
                     for name, title in (("harm", "belief in harm"), ("refusal", "lean to refusal"), ("rate", "refused"))
                 ),
             ),
@@ -221,76 +201,6 @@ def apart(inside: Inside) -> Section:
             ),
         ),
         data={"bag_of_words": words.value, **{name: i.value if i else None for name, i in areas.items()}},
-    )
-
-
-def guard(inside: Inside) -> Section:
-    """The latent guard at threshold 0 and calibrated, with false positives on plain harmless traffic."""
-    from demur.states import LatentGuard
-
-    harm = inside.directions.best("harmfulness")
-    fitted = LatentGuard.fit(
-        inside.model,
-        inside.fit,
-        position=harm.position,
-        layers=[harm.layer],
-        contrast="balanced",
-        permutations=inside.permutations,
-        seed=inside.seed,
-        batch_size=inside.batch_size,
-    )
-    calibrating = [*inside.fit.accepted_harmless, *inside.fit.refused_harmless]
-    if len(calibrating) >= 20:
-        fitted = fitted.calibrate(inside.model, calibrating, false_positives=0.05, batch_size=inside.batch_size)
-    sets: dict[str, list[Prompt]] = {}
-    for prompt, bad in zip(inside.held.prompts, inside.held.harmful, strict=True):
-        if bad:
-            sets.setdefault(f"harmful, {inside.named(prompt)}", []).append(prompt)
-    plain = [*inside.held.refused_harmless, *inside.held.accepted_harmless]
-    report = fitted.evaluate(inside.model, sets, plain=plain, batch_size=inside.batch_size)
-    caught = [row for row in report.rows if row.group in sets]
-    every = sum(row.flagged.value * row.flagged.n for row in caught) / sum(row.flagged.n for row in caught)
-    false = report.false_positives
-    rates = {name: _rate(inside, rows) for name, rows in sets.items()}
-    return Section(
-        name="guard",
-        title="The latent guard",
-        sentences=(
-            f"At the published threshold 0 the guard flags {every:.0%} of the held-out harmful prompts and "
-            f"{false.value:.0%} [{false.low:.0%}, {false.high:.0%}] of the harmless ones (n = {false.n}).",
-        ),
-        notes=(
-            f"Centroids of one layer ({harm.layer}) at {place(harm.position)}, harm with refusal held fixed. The "
-            "calibrated threshold aims at 5% of the harmless prompts of the other half.",
-            "The harmless prompts here are those of the set: look-alikes make a guard look worse than plain traffic "
-            "would.",
-        ),
-        figures=(
-            Dots(
-                name="guard",
-                title="What the guard flags, beside what the model refuses, with 95% Wilson intervals.",
-                rows=tuple(row.group for row in report.rows),
-                panels=(
-                    _column("flagged at 0", [row.flagged for row in report.rows]),
-                    *(
-                        [_column("flagged, calibrated", [row.calibrated for row in report.rows])]
-                        if report.threshold is not None
-                        else []
-                    ),
-                    _column(
-                        "refused by the model", [rates.get(row.group) or _rate(inside, plain) for row in report.rows]
-                    ),
-                ),
-            ),
-        ),
-        data={
-            "threshold": report.threshold,
-            "rows": {
-                row.group: {"flagged": row.flagged.value, "n": row.flagged.n}
-                | ({"calibrated": row.calibrated.value} if row.calibrated else {})
-                for row in report.rows
-            },
-        },
     )
 
 
@@ -477,23 +387,6 @@ def choice(inside: Inside) -> Section:
             ),
         ),
         data={"layer": best.direction.layer, "position": best.direction.position, "ablation": best.ablation},
-    )
-
-
-def _rate(inside: Inside, prompts: Sequence[Prompt]) -> Interval:
-    """The share that the model refused."""
-    from demur.stats import wilson
-
-    refused = {id(p): r for p, r in zip(inside.held.prompts, inside.held.refused, strict=True)}
-    return wilson(sum(refused[id(p)] for p in prompts), len(prompts))
-
-
-def _column(title: str, found: Sequence[Interval | None]) -> Dotted:
-    return Dotted(
-        title=title,
-        values=tuple(i.value if i else None for i in found),
-        low=tuple(i.low if i else None for i in found),
-        high=tuple(i.high if i else None for i in found),
     )
 
 

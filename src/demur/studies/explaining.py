@@ -14,9 +14,10 @@ from demur.atomic import write_text
 from demur.errors import InputError, RunError
 from demur.reports.pages import render_page, write_page
 from demur.reports.sections import Section
-from demur.studies.explain_inside import Inside, place, refusal_tokens, split
+from demur.studies.explain_guard import guard
+from demur.studies.explain_inside import Inside, place, split
 from demur.studies.explain_paths import cliff, heads, probes
-from demur.studies.explain_sections import apart, choice, guard, inversion, reading, steering
+from demur.studies.explain_sections import apart, choice, inversion, reading, steering
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
@@ -78,6 +79,8 @@ class ExplainSettings(BaseModel):
     as probabilities."""
     seed: int = 0
     batch_size: int = 32
+    guard_model: str | None = None
+    """A guard model (path or hub id, of the kind of Llama Guard) to stand beside the latent guard."""
 
     @property
     def drawn_at(self) -> float:
@@ -163,6 +166,7 @@ def explain(
         ModelError: The model cannot be loaded or read.
     """
     from demur import phantom
+    from demur.models.quiet import quietly
     from demur.reports import plots
 
     asked = settings or ExplainSettings(model=model if isinstance(model, str) else model.name)
@@ -170,7 +174,8 @@ def explain(
         raise InputError(f"there is no section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
     out = Path(out)
     _claim(out, asked, resume)
-    loaded = phantom.load(model, **load) if isinstance(model, str) else model
+    with quietly():
+        loaded = phantom.load(model, **load) if isinstance(model, str) else model
     told("making the groups from the model's own answers")
     groups = _groups(loaded, asked, out)
     fit, held = split(groups, seed=asked.seed)
@@ -179,7 +184,8 @@ def explain(
         fit=fit,
         held=held,
         by=asked.by or ("wrapper" if any("wrapper" in p.meta for p in groups.prompts) else "category"),
-        tokens=_tokens(loaded, fit, asked, out),
+        directions_file=out / "directions.safetensors",
+        tokens_file=out / "refusal_tokens.json",
         question=_question(asked),
         thinking=tuple(_thinking(asked, held)),
         reasoning_tokens=asked.reasoning_tokens,
@@ -189,6 +195,7 @@ def explain(
         most=asked.most,
         seed=asked.seed,
         batch_size=asked.batch_size,
+        guard_model=_guard_model(asked, out, load),
     )
     sections = []
     for name in (name for name in SECTIONS if name in asked.sections):
@@ -203,8 +210,6 @@ def explain(
             # last, so that a section that is kept has its figures
             write_text(file, section.model_dump_json(indent=1) + "\n")
         sections.append(section)
-    if "directions" in vars(inside):
-        inside.directions.save(out / "directions.safetensors")
     found = Explanation(asked, tuple(sections), groups.counts, out)
     write_text(out / "explain.json", json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
     write_page(found.page, _page(found, loaded, inside))
@@ -243,6 +248,16 @@ def _claim(out: Path, asked: ExplainSettings, resume: bool) -> None:
         )
 
 
+def _guard_model(asked: ExplainSettings, out: Path, load: Mapping[str, Any]) -> LocalModel | None:
+    from demur.models import LocalModel
+    from demur.models.quiet import quietly
+
+    if asked.guard_model is None or "guard" not in asked.sections or (out / "sections" / "guard.json").exists():
+        return None
+    with quietly():
+        return LocalModel.load(asked.guard_model, **{k: v for k, v in load.items() if k in ("device", "dtype")})
+
+
 def _kept(file: Path) -> Section | None:
     try:
         return Section.model_validate_json(file.read_text(encoding="utf-8"))
@@ -262,16 +277,6 @@ def _groups(model: LocalModel, asked: ExplainSettings, out: Path) -> Groups:
     return make_groups(
         model, _prompts(asked), out / "groups", settings=settings, batch_size=asked.batch_size, resume=True
     ).groups
-
-
-def _tokens(model: LocalModel, groups: Groups, asked: ExplainSettings, out: Path) -> tuple[int, ...]:
-    """The first tokens of refusals, found once."""
-    file = out / "refusal_tokens.json"
-    if file.exists():
-        return tuple(json.loads(file.read_text(encoding="utf-8")))
-    found = refusal_tokens(model, groups, batch_size=asked.batch_size, seed=asked.seed)
-    write_text(file, json.dumps(found) + "\n")
-    return found
 
 
 def _prompts(asked: ExplainSettings) -> Sequence[Prompt]:
@@ -349,7 +354,11 @@ def _page(found: Explanation, model: LocalModel, inside: Inside) -> str:
         facts=[
             ("prompts", ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in found.counts.items())),
             ("layers", str(len(model.structure))),
-            ("refusal opens with", ", ".join(repr(t) for t in model.token_texts(inside.tokens)[:8])),
+            *(
+                [("refusal opens with", ", ".join(repr(t) for t in model.token_texts(inside.tokens)[:8]))]
+                if inside.tokens_file.exists()
+                else []
+            ),
             ("seed", str(found.settings.seed)),
         ],
         sections=found.sections,
