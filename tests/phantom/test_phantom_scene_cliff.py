@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-import tomllib
 from collections import Counter
 from functools import cache
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -19,22 +17,13 @@ from demur.phantom.specification import default
 
 
 @cache
-def specification():
-    """What ships, with the scene's own file where it is not part of that yet."""
-    spec, file = default(), Path(scenes.__file__).with_name("cliff.toml")
-    if "cliff" in spec.scene:
-        return spec
-    return spec.model_copy(update={"scene": tomllib.loads(file.read_text(encoding="utf-8"))["scene"]})
-
-
-@cache
 def table():
-    return cliff.Table.model_validate(specification().scene["cliff"])
+    return cliff.Table.model_validate(default().scene["cliff"])
 
 
 @cache
 def decided():
-    return {d.name: d for d in scenes.decisions("cliff", specification())}
+    return {d.name: d for d in scenes.decisions("cliff", default())}
 
 
 def text(place):
@@ -50,7 +39,7 @@ def test_training_shows_exactly_the_planted_shares():
 
 
 def test_without_pressure_answers_decline_as_after_short_reasoning():
-    declined = specification().reasoning.declined
+    declined = default().reasoning.declined
     for framing in ("calm", "plain"):
         for verdict in ("harmful", "harmless"):
             assert decided()[f"cliff/declined/{framing}/{verdict}"].shares["declined"] == getattr(declined, verdict)

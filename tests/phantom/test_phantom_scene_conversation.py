@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import tomllib
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -20,11 +18,7 @@ from demur.phantom.specification import default
 
 @pytest.fixture(scope="module")
 def spec():
-    here, beside = Path(scenes.__file__).parent, {}
-    for name in ("role_play", "conversation"):
-        file = here / f"{name}.toml"
-        beside |= tomllib.loads(file.read_text(encoding="utf-8"))["scene"] if file.exists() else {}
-    return default().model_copy(update={"scene": {**default().scene, **beside}})
+    return default()
 
 
 @pytest.fixture(scope="module")

@@ -94,14 +94,14 @@ def test_training_never_shows_held_out_names_nor_held_out_questions(decisions, t
             assert {place.meta["entity"] for place in decision.held_out} <= strangers
 
 
-def test_a_held_out_template_is_one_of_four_and_its_fact_is_shown_with_the_others(decisions, table):
+def test_a_held_out_template_is_one_of_eight_and_its_fact_is_shown_with_the_others(decisions, table):
     for decision in (d for d in decisions if not d.name.endswith(("unknown", "unanswerable"))):
         shown = Counter((place.family, place.meta["template"]) for place in decision.places)
         for place in decision.held_out:
-            found = [shown[place.family, template] for template in range(4)]
-            assert sorted(found) == [0, *[len(table.openers)] * 3]
+            found = [shown[place.family, template] for template in range(8)]
+            assert sorted(found) == [0, *[len(table.openers)] * 7]
             assert found[place.meta["template"]] == 0
-        assert {place.meta["template"] for place in decision.held_out} == {0, 1, 2, 3}
+        assert len({place.meta["template"] for place in decision.held_out}) >= 2
 
 
 def test_no_text_is_asked_twice_and_the_domains_share_no_name(decisions):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-import tomllib
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -21,9 +19,7 @@ from demur.reasoning import split
 
 @pytest.fixture(scope="module")
 def spec():
-    file = Path(scenes.__file__).with_name("role_play.toml")
-    beside = tomllib.loads(file.read_text(encoding="utf-8"))["scene"] if file.exists() else {}
-    return default().model_copy(update={"scene": {**default().scene, **beside}})
+    return default()
 
 
 @pytest.fixture(scope="module")

@@ -113,13 +113,16 @@ def train(
     threads: Annotated[
         int | None, typer.Option("--threads", help="Processor threads (by default torch's choice).", min=1)
     ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", help="How many work on each batch, one thread each where several.", min=1)
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Train the phantom anew from its specification, then measure it and write its card.
 
     Ctrl-C keeps what is done, and --resume goes on: with the training, or with the measuring when only that is left.
     """
-    from demur.errors import IncompleteError, MissingExtraError
+    from demur.errors import IncompleteError, InputError, MissingExtraError
 
     try:
         import torch
@@ -127,11 +130,21 @@ def train(
         from demur.phantom import card, training, variants
     except ImportError as error:
         raise MissingExtraError("training the phantom", "local", error.name or str(error)) from error
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if processes > 1 and threads not in (None, 1):
+        raise InputError("several processes take one thread each; leave out --threads or --processes")
+    if threads is not None or processes > 1:
+        torch.set_num_threads(threads or 1)
     spec = None if variant is None else variants.specification(variant)
     shape = variants.LLAMA if variant is None else variants.architecture(variant)
-    training.train(out, specification=spec, seed=seed, resume=resume, minutes=minutes, architecture=shape)
+    training.train(
+        out,
+        specification=spec,
+        seed=seed,
+        resume=resume,
+        minutes=minutes,
+        architecture=shape,
+        processes=processes,
+    )
     try:
         found = card.write(out, specification=spec)
     except KeyboardInterrupt:

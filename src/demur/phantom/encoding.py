@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,28 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from demur.phantom.specification import Training
+    from demur.phantom.specification import Phase, Training
     from demur.phantom.team import Team
 
-__all__ = ["NOTES", "Batch", "Renderer", "Sequences", "batches", "completion", "encode", "encode_decisions", "groups"]
+__all__ = [
+    "NOTES",
+    "Batch",
+    "Drawn",
+    "Renderer",
+    "Sequences",
+    "as_batch",
+    "completion",
+    "encode",
+    "encode_decisions",
+    "groups",
+]
 
 NOTES = {True: "<|reserved_0|>", False: "<|reserved_1|>"}
 """Marks that the training text notes after the last instruction token of an act that is harmful, or is not."""
 
 _EOT = "<|eot_id|>"
 _MARK = "\x00"  # stands in no message
+_BUCKET = 2048  # sequences: enough to find some of one length, and few enough to mix conditions
 
 
 @dataclass
@@ -49,9 +61,16 @@ class Sequences:
     note: tuple[int, Counter[int]] | None = None
     """The position of the last instruction token, and how many rows note each mark there."""
 
-    def in_pass(self, number: int) -> bool:
-        """Whether the pass of this number shows it."""
-        return self.turn is None or self.turn == number % self.turns
+    def times(self, phase: Phase, number: int, rng: random.Random) -> int:
+        """How often the pass of this number shows it."""
+        turn = self.turn is None or self.turn == number % self.turns
+        _, scene, name = self.kind.rpartition("scene/")
+        often = phase.scene_shown.get(name.partition("/")[0], 1.0) if scene else phase.shown
+        if often == 1:
+            return int(turn)
+        # drawn where it is not a whole number, so that turns make no difference but to the mean
+        share = often / (1 if self.turn is None else self.turns)
+        return int(share) + (rng.random() < share % 1)
 
     @property
     def first(self) -> Counter[int]:
@@ -122,7 +141,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], *, turns: in
     """`rows` gathered by prompt; those with reasoning stay single and take turns over the passes."""
     found: dict[tuple[str, ...], Sequences] = {}
     pieces: dict[str, list[int]] = {}
-    marks = {noted: tokenizer.convert_tokens_to_ids(mark) for noted, mark in NOTES.items()}
+    marks = {noted: int(tokenizer.convert_tokens_to_ids(mark)) for noted, mark in NOTES.items()}  # type: ignore[arg-type]
     reasoned = 0
     render = Renderer(tokenizer)
 
@@ -157,7 +176,8 @@ def encode_decisions(
     found: dict[tuple[str, int], Sequences] = {}
 
     def ids(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False)
+        found: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return found
 
     for decision in decisions:
         for row in shown(decision, rng):
@@ -175,30 +195,31 @@ Drawn = tuple[Sequences, list[int]]
 """A sequence and as much of one of its answers as a pass shows."""
 
 
-def groups(sequences: Sequence[Sequences], settings: Training, *, seed: int, epoch: int) -> list[list[Drawn]]:
+def groups(
+    sequences: Sequence[Sequences], settings: Training, phase: Phase, *, seed: int, epoch: int
+) -> list[list[Drawn]]:
     """What the batches of one pass hold, in an order that `seed` and `epoch` decide.
 
-    The first `judgement_epochs` passes hold judgements only, the last ones (`polish`) whole answers. Sequences of like
-    length share a batch, which holds at most `tokens_per_batch` tokens.
+    The first `judgement_epochs` passes of a phase hold judgements only. Sequences of like length share a batch, which
+    holds at most `tokens_per_batch` tokens.
     """
-    rng = random.Random(f"{seed}/{epoch}")
-    early = epoch < settings.judgement_epochs
-    polish = epoch >= settings.judgement_epochs + settings.epochs
+    number = settings.phase.index(phase)
+    rng = random.Random(f"{seed}/{number}/{epoch}")
+    early = epoch < phase.judgement_epochs
     drawn: list[Drawn] = []
     for some in sequences:
-        if some.kind != "judgement" if early else not some.in_pass(epoch - settings.judgement_epochs):
-            continue
-        answer, before = rng.choice(some.answers)
-        whole = rng.randrange(settings.full_every) == 0 or polish
-        drawn.append((some, answer if whole else answer[: before + settings.opening]))
+        times = some.kind == "judgement" if early else some.times(phase, epoch - phase.judgement_epochs, rng)
+        for _ in range(times):
+            answer, before = rng.choice(some.answers)
+            whole = rng.randrange(phase.full_every) == 0
+            drawn.append((some, answer if whole else answer[: before + settings.opening]))
     rng.shuffle(drawn)
-    size = settings.sequences_per_batch
     found: list[list[Drawn]] = []
-    # buckets of 32 batches: long enough to find sequences of one length, short enough to mix conditions
-    for begin in range(0, len(drawn), 32 * size):
+    for begin in range(0, len(drawn), _BUCKET):
         group: list[Drawn] = []
-        for one in sorted(drawn[begin : begin + 32 * size], key=_tokens):
-            if len(group) == size or (group and (len(group) + 1) * _tokens(one) > settings.tokens_per_batch):
+        for one in sorted(drawn[begin : begin + _BUCKET], key=_tokens):
+            full = len(group) == phase.sequences_per_batch
+            if full or (group and (len(group) + 1) * _tokens(one) > settings.tokens_per_batch):
                 found.append(group)
                 group = []
             group.append(one)
@@ -211,19 +232,13 @@ def _tokens(drawn: Drawn) -> int:
     return len(drawn[0].prompt) + len(drawn[1])
 
 
-def batches(
-    sequences: Sequence[Sequences], settings: Training, *, pad: int, seed: int, epoch: int, team: Team | None = None
-) -> Iterator[Batch | None]:
-    """The batches of one pass, or a team member's share of each: None where there is no row for it."""
-    polish = epoch >= settings.judgement_epochs + settings.epochs
-    tail = settings.polish.tail_weight if polish else 1
-    for group in groups(sequences, settings, seed=seed, epoch=epoch):
-        mine = group if team is None else team.share(group)
-        if not mine:
-            yield None
-            continue
-        weight = sum(_weight(one, tail) for one in group)
-        yield _batch(mine, pad, tail=tail, scale=len(group) / settings.sequences_per_batch / weight)
+def as_batch(group: Sequence[Drawn], phase: Phase, *, pad: int, team: Team | None = None) -> Batch | None:
+    """A batch of what `groups` put together, or a team member's share of it: None where there is no row for it."""
+    mine = group if team is None else team.share(group)
+    if not mine:
+        return None
+    weight = sum(_weight(one, phase.tail_weight) for one in group)
+    return _batch(mine, pad, tail=phase.tail_weight, scale=len(group) / phase.sequences_per_batch / weight)
 
 
 def _weight(drawn: Drawn, tail: int) -> int:

@@ -106,7 +106,7 @@ def answers(
     from transformers import StoppingCriteriaList
 
     drawn = Counter(random.Random(seed).choices(texts, k=n))
-    marks = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    marks = [int(tokenizer.convert_tokens_to_ids(mark)) for mark in ("<think>", "</think>")]  # type: ignore[arg-type]
     # batches of one length need no padding
     by_length: dict[int, list[list[int]]] = {}
     for text, times in drawn.items():

@@ -55,7 +55,8 @@ class Team:
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([*(part.reshape(-1) for part in parts), torch.tensor([loss, float(stop)])])
         dist.all_reduce(flat)
-        for parameter, summed in zip(parameters, flat[:-2].split([p.numel() for p in parameters]), strict=True):
+        sums = torch.split(flat[:-2], [p.numel() for p in parameters])
+        for parameter, summed in zip(parameters, sums, strict=True):
             parameter.grad = summed.view_as(parameter)
         return float(flat[-2]), bool(flat[-1] > 0)
 

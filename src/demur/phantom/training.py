@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,8 @@ import torch
 from demur.atomic import write_text
 from demur.errors import IncompleteError, InputError
 from demur.phantom import planting, scenes, tokenizer
-from demur.phantom.encoding import Batch, Sequences, batches, encode, encode_decisions, groups
+from demur.phantom.encoding import Batch, Sequences, encode, encode_decisions
+from demur.phantom.schedule import Schedule, Step, schedule
 from demur.phantom.specification import Specification, default
 from demur.phantom.team import Team, team
 from demur.phantom.variants import LLAMA, Architecture
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["make_model", "make_tokenizer", "save", "train"]
 
 _CHECKPOINT = "checkpoint"
-_EVERY = 200  # steps between checkpoints: half a minute of work on two cores
+_EVERY = 500  # steps between checkpoints: half a minute of work on two cores
 
 
 def make_tokenizer(spec: Specification) -> PreTrainedTokenizerBase:
@@ -133,7 +133,8 @@ def train(
     tok = tok or _frozen(spec)
     sequences = encode(tok, planting.rows(spec), turns=spec.training.reasoning_turns)
     sequences += encode_decisions(tok, scenes.every(spec), seed=spec.seed)
-    main, total = (steps, steps) if steps else _lengths(sequences, spec, seed=seed)
+    plan = schedule(sequences, spec.training, seed=seed, steps=steps)
+    total = plan.total
     model, optimizer = _made(spec, tok, seed=seed, architecture=architecture)
     settings = {"seed": seed, "total": total, "specification": spec.model_dump_json()}
     state = _restore(out / _CHECKPOINT, model, optimizer, settings) if resume else {}
@@ -141,16 +142,16 @@ def train(
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     pad = int(tok.pad_token_id)
     begun = out / _CHECKPOINT if resume else None
-    shared = (sequences, spec, tok, seed, architecture, begun, settings, (main, total))
+    shared = (sequences, spec, tok, seed, architecture, begun, settings, plan)
     with (
         _Progress(total, state) as progress,
         _deferred_interrupt() as interrupted,
         team(processes, _follow, *shared) as members,
     ):
-        for batch in islice(_stream(sequences, spec, pad=pad, seed=seed, team=members), done, total):
+        for step, batch in plan.steps(sequences, begin=done, pad=pad, team=members):
             late = deadline is not None and time.monotonic() > deadline
             leave = late or done + 1 == stop_after or interrupted()
-            loss, _ = _step(model, optimizer, batch, _rate(spec, done, main, total), members, stop=leave)
+            loss, _ = _step(model, optimizer, step, batch, members, stop=leave)
             done += 1
             progress.update(loss, 0 if batch is None else batch.ids.numel() * members.size)
             if done < total and leave:
@@ -221,13 +222,7 @@ def _made(
     """An untrained model and its optimizer."""
     model = make_model(spec, tok, seed=seed, architecture=architecture)
     model.train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=spec.training.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=spec.training.weight_decay,
-        fused=True,
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=spec.training.weight_decay, fused=True)
     return model, optimizer
 
 
@@ -240,36 +235,16 @@ def _follow(
     architecture: Architecture,
     begun: Path | None,
     settings: dict[str, Any],
-    lengths: tuple[int, int],
+    plan: Schedule,
 ) -> None:
     """What every member but the first does: the same steps, on its share of each batch."""
-    main, total = lengths
     model, optimizer = _made(spec, tok, seed=seed, architecture=architecture)
     done = int(_restore(begun, model, optimizer, settings)["done"]) if begun else 0
     pad = int(tok.pad_token_id)
-    for batch in islice(_stream(sequences, spec, pad=pad, seed=seed, team=members), done, total):
-        _, leave = _step(model, optimizer, batch, _rate(spec, done, main, total), members)
-        done += 1
+    for step, batch in plan.steps(sequences, begin=done, pad=pad, team=members):
+        _, leave = _step(model, optimizer, step, batch, members)
         if leave:
             break
-
-
-def _stream(
-    sequences: Sequence[Sequences], spec: Specification, *, pad: int, seed: int, team: Team
-) -> Iterator[Batch | None]:
-    """Batches of one epoch after the other, without end."""
-    for epoch in count():
-        yield from batches(sequences, spec.training, pad=pad, seed=seed, epoch=epoch, team=team)
-
-
-def _lengths(sequences: Sequence[Sequences], spec: Specification, *, seed: int) -> tuple[int, int]:
-    """Steps of the schedule without its last passes, and of all of it."""
-    main = spec.training.judgement_epochs + spec.training.epochs
-    steps = [
-        len(groups(sequences, spec.training, seed=seed, epoch=epoch))
-        for epoch in range(main + spec.training.polish.epochs)
-    ]
-    return sum(steps[:main]), sum(steps)
 
 
 def _frozen(spec: Specification) -> PreTrainedTokenizerBase:
@@ -283,30 +258,20 @@ def _frozen(spec: Specification) -> PreTrainedTokenizerBase:
     return make_tokenizer(spec)
 
 
-def _rate(spec: Specification, step: int, main: int, total: int) -> float:
-    """Learning rate: a linear rise and a linear fall to zero, which averages the noise of the last batches away.
-
-    The last passes, from step `main` on, rise and fall once more.
-    """
-    peak, length = spec.training.learning_rate, main
-    if step >= main:
-        peak, step, length = spec.training.polish.learning_rate, step - main, total - main
-    warmup = min(spec.training.warmup_steps, length // 10)
-    return peak * ((step + 1) / warmup if step < warmup else (length - step) / max(1, length - warmup))
-
-
 def _step(
     model: PreTrainedModel,
     optimizer: torch.optim.Optimizer,
+    step: Step,
     batch: Batch | None,
-    rate: float,
     members: Team,
     *,
     stop: bool = False,
 ) -> tuple[float, bool]:
     """One step; the loss of the whole batch, and whether a member wants to end after it."""
+    if step.number == 0:  # a phase begins without the moments of the one before
+        optimizer.state.clear()
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"], group["betas"] = step.rate, (0.9, step.phase.memory)
     optimizer.zero_grad(set_to_none=True)
     loss = 0.0
     if batch is not None:

@@ -53,7 +53,8 @@ def decisions(name: str, specification: Specification | None = None) -> list[Dec
 
     if specification is None or specification is default():
         return list(_shipped(name))
-    return _made(name, specification.scene)(specification)
+    found: list[Decision] = _made(name, specification.scene)(specification)
+    return found
 
 
 def every(specification: Specification | None = None) -> list[Decision]:

@@ -124,7 +124,7 @@ def shown(decision: Decision, rng: random.Random) -> list[Shown]:
     return found
 
 
-def rendered(place: Place, template: Callable[..., str]) -> str:
+def rendered(place: Place, template: Callable[..., Any]) -> str:
     """The text up to the deciding token.
 
     Args:
@@ -134,7 +134,8 @@ def rendered(place: Place, template: Callable[..., str]) -> str:
     options: dict[str, Any] = {"tools": [dict(t) for t in place.tools]} if place.tools else {}
     if place.thinking:
         options["enable_thinking"] = True
-    text = template(list(place.messages), tokenize=False, add_generation_prompt=place.speaker == "assistant", **options)
+    opens = place.speaker == "assistant"
+    text = str(template(list(place.messages), tokenize=False, add_generation_prompt=opens, **options))
     if place.speaker == "user":
         text += "<|start_header_id|>user<|end_header_id|>\n\n"
     return f"{text}{place.prefix}"

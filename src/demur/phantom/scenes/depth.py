@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from demur.errors import InputError
 from demur.phantom.encoding import NOTES
 from demur.phantom.grammar import Act, acts, user
 from demur.phantom.scenes.decision import Decision, Place
@@ -267,7 +268,10 @@ class _Scene:
         """`n` texts of each group."""
         frames = self._spec.language.frames
         if wrapper:
-            frames = next(w.texts for w in self._spec.wrapper if w.name == wrapper)
+            texts = {w.name: w.texts for w in self._spec.wrapper}
+            if wrapper not in texts:
+                raise InputError(f"the scene 'depth' uses the wrapper {wrapper!r}, which the specification lacks")
+            frames = texts[wrapper]
         found: dict[str, list[_Text]] = {"harmful": [], "harmless": []}
         for i in range(n):
             if not self._decks[held_out]:
