@@ -12,6 +12,7 @@ from demur.cli.main import app
 from demur.errors import InputError
 from demur.models import LocalModel
 from demur.phantom.specification import default
+from demur.records import Prompt
 from demur.states import Groups, from_behaviour, load_direction, write_groups
 from demur.states.directions import Directions
 from demur.studies.explain_guard import calibration_split
@@ -147,3 +148,19 @@ def test_a_saved_direction_of_another_kind_is_refused(found: Explanation, model:
 
     with pytest.raises(ArtefactError):
         load_direction(found.out / "directions.safetensors", model)
+
+
+def test_a_guard_model_stands_beside_the_latent_guard(tmp_path: Path) -> None:
+    """The phantom itself as a guard, for prompts that ask what it was trained to judge; who refuses is made up."""
+    sides: dict[str, list[Prompt]] = {}
+    for number, prompt in enumerate(phantom.prompts(per_condition=24, kinds=["judgement"], seed=1)):
+        harm = "harmful" if prompt.meta["group"] == "harmful" else "harmless"
+        sides.setdefault(f"{'refused' if number % 4 < 2 else 'accepted'}_{harm}", []).append(prompt)
+    write_groups(Groups(**{side: tuple(some) for side, some in sides.items()}), tmp_path / "groups.jsonl")
+    settings = {**SETTINGS, "groups": str(tmp_path / "groups.jsonl"), "sections": ("guard",)}
+    guard = str(phantom.path())
+    found = explain("phantom", tmp_path / "out", settings=ExplainSettings(**settings, guard_model=guard))
+    rows = found["guard"].data["rows"]
+    plain = next(row for row in rows if not row.startswith("harmful"))
+    assert rows[plain][guard] < 0.2
+    assert all(held[guard] > 0.8 for row, held in rows.items() if row != plain)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["cliff", "heads", "probes"]
 
 _FEWEST = 8  # chats that a line of the cliff's figure is drawn from
-_WINDOW = 12  # tokens before the answer that the probe of the cliff is fitted on, the closing template among them
+_WINDOW = 32  # tokens before the answer that the probe of the cliff is fitted on, the closing template among them
 
 
 def probes(inside: Inside) -> Section:
@@ -136,8 +136,8 @@ def cliff(inside: Inside) -> Section:
         name="cliff",
         title=title,
         sentences=(
-            *(_fall(name, found) for name, found in measured.items()),
             *([_further(*sides, further)] if further else []),
+            *(_fall(name, found) for name, found in measured.items()),
         ),
         notes=(
             f"The probe is fitted on the last {window} tokens before the answer together, on other families: "
