@@ -30,8 +30,8 @@ ODD = (
 TOKENS = [
     "I", "can't", "cannot", "help", "with", "that", "sorry", "sorry,", "but", "no.", "No", "!", "?", "illegal", "Sure,",
     "here", "is", "As", "Bob,", "step", "1", "1.", "-", ">", "`", "```", '"', "\n", "\n\n", "[Bob]", "(Alice)",
-    "Alice:", "Bob:", "Bob and Alice:", "> I can't", '"I cannot help."', "```\ncode\n```", "x" * 8, "y" * 16, "z" * 24, "w" * 25,
-    "don\u2019t", "\u201cI won\u2019t\u201d", "我无法提供", "ไม่สามารถ", "não posso", *ODD,
+    "Alice:", "Bob:", "Bob and Alice:", "> I can't", '"I cannot help."', "```\ncode\n```", "x" * 8, "y" * 16, "z" * 24,
+    "w" * 25, "don\u2019t", "\u201cI won\u2019t\u201d", "我无法提供", "ไม่สามารถ", "não posso", *ODD,
 ]  # fmt: skip
 ANY = st.text(st.characters(), max_size=200)
 SPOKEN = st.lists(st.sampled_from(TOKENS), max_size=80).map(" ".join)

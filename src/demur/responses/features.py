@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from demur.responses.findings import FAMILIES, Findings
+from demur.responses.findings import FAMILIES, Findings, last_character
 from demur.responses.lexicon import Lexicon, compile_lexicon
 from demur.responses.phrases import (
     ABSTAINING,
@@ -363,7 +363,7 @@ def _prompt_features(
         return [np.zeros(total)] * (5 + len(PROMPT) + len(_ASKED_CROSSED))
     # the request stands at the end of a long prompt, where there is a template around it
     asked = read_words([(prompt or "")[-400:] for prompt in prompts])
-    asks = np.array([(prompt or "").rstrip().endswith(("?", "\uff1f")) for prompt in prompts], dtype=np.float64)
+    asks = np.array([last_character(prompt or "") in ("?", "\uff1f") for prompt in prompts], dtype=np.float64)
     sizes = np.diff(asked.first)
 
     mentions = _prompt_lexicon().find(asked, np.zeros(total, dtype=bool))

@@ -16,7 +16,7 @@ from demur.responses.phrases_world import WORLD
 from demur.responses.speed import kernels
 from demur.responses.words import HashSet, Words, hash_words, read_words
 
-__all__ = ["FAMILIES", "HEAD", "TAIL", "Findings", "lexicon", "look"]
+__all__ = ["FAMILIES", "HEAD", "TAIL", "Findings", "last_character", "lexicon", "look"]
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -130,12 +130,12 @@ def look(texts: Sequence[str]) -> Findings:
         lines=np.bincount(line_row[opener != ord("\n")], minlength=total),
         code=np.bincount(np.searchsorted(words.begin, fences, side="right") - 1, minlength=total) > 0,
         foreign=foreign,
-        asks=np.array([_last(text) in _ASKING for text in shown], dtype=bool),
+        asks=np.array([last_character(text) in _ASKING for text in shown], dtype=bool),
         cut=np.array([len(a) - len(b) for a, b in zip(texts, shown, strict=True)], dtype=np.int64),
     )
 
 
-def _last(text: str) -> str:
+def last_character(text: str) -> str:
     """The last character that is no white space."""
     last = text[-1:]
     return text.rstrip()[-1:] if last.isspace() else last

@@ -29,7 +29,7 @@ BAND = (0.2, 0.8)
 """Probabilities between which a judge is asked."""
 
 _BATCH_ROWS = 640  # enough to amortise numpy's calls, few enough to stay in cache
-_BATCH_ROWS_COMPILED = 2048  # kernels pass over them less often
+_BATCH_ROWS_COMPILED = 1024  # kernels pass over them less often
 _CHARS_A_ROW = 1000  # batches of longer texts hold fewer
 
 

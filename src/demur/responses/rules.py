@@ -127,12 +127,10 @@ def _wants_more(prompt: str | None) -> bool | None:
 
 def find_reasons(found: Findings, kinds: Sequence[Kind]) -> list[Reason | None]:
     """Why each text declines, or None where nothing shows it."""
-    total, width = len(found.texts), len(FAMILIES)
-    meant = ~found.quoted & (found.place() >= 0) & _TELLS[found.mentions.family]
-    table = np.bincount(found.row[meant] * width + found.mentions.family[meant], minlength=total * width)
-    counts = table.reshape(total, width)[:, _TELLS]
-    told = np.flatnonzero(counts.any(axis=1)).tolist()
-    tell = dict(zip(told, counts[told].tolist(), strict=True))
+    which = np.flatnonzero(_TELLS[found.mentions.family] & ~found.quoted & (found.place() >= 0))
+    told, number = np.unique(found.row[which], return_inverse=True)
+    counts = np.bincount(number * len(_TOLD) + _TOLD_AT[found.mentions.family[which]], minlength=told.size * len(_TOLD))
+    tell = dict(zip(told.tolist(), counts.reshape(-1, len(_TOLD)).tolist(), strict=True))
     return [
         None if kind is Kind.COMPLY else _reason(kind, tell[row]) if row in tell else _SILENT[kind]
         for row, kind in enumerate(kinds)
@@ -145,6 +143,7 @@ _TELLING = frozenset(
 )  # fmt: skip
 _TELLS = np.array([family in _TELLING for family in FAMILIES])
 _TOLD = [family for family in FAMILIES if family in _TELLING]
+_TOLD_AT = np.cumsum(_TELLS) - 1  # their places in that list
 
 
 def _reason(kind: Kind, counts: Sequence[int]) -> Reason | None:  # noqa: PLR0911 - a decision list
