@@ -93,6 +93,26 @@ def test_kernels_count_what_numpy_counts(kernels, texts, prompts):
     assert np.array_equal(plain[1], compiled[1])
 
 
+def test_kernels_go_on_with_what_numpy_has_begun(kernels):
+    # another thread may load them while a batch is read
+    rows = list(generate(300, seed=8))
+    texts, prompts = [row.response for row in rows], [row.prompt for row in rows]
+
+    def numbers(before, after):
+        speed.choose(before)
+        words, found = read_words(texts), look(texts)
+        speed.choose(after)
+        weights = shipped().gram_weights
+        return lexicon().find(words, found.foreign), dense(found, prompts), gram_scores(found, weights)
+
+    mentions, counts, scores = numbers("off", "off")
+    for before, after in (("off", "on"), ("on", "off")):
+        again = numbers(before, after)
+        assert [part.tolist() for part in again[0]] == [part.tolist() for part in mentions]
+        assert np.array_equal(again[1], counts)
+        assert np.array_equal(again[2], scores)
+
+
 def test_verdicts_are_the_same_in_every_language_of_the_grammar(kernels):
     rows = [(row.prompt, row.response) for row in generate(1500, seed=5)]
     rows += [(None, response) for _, response in rows[:300]]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from demur.errors import InputError
 from demur.responses.findings import FAMILIES, Findings, last_character
 from demur.responses.lexicon import Lexicon, compile_lexicon
 from demur.responses.phrases import (
@@ -478,7 +479,12 @@ def gram_scores(found: Findings, weights: NDArray[np.float32]) -> Floats:
     Args:
         found: What `look` returned.
         weights: One a bucket, shape `(BLOCKS * BUCKETS,)`.
+
+    Raises:
+        InputError: There are more or fewer weights.
     """
+    if weights.shape != (BLOCKS * BUCKETS,):
+        raise InputError(f"gram weights must have the shape {(BLOCKS * BUCKETS,)}, got {weights.shape}")
     total = len(found.texts)
     if fast := kernels():
         out: Floats = fast.gram_sums(found.words.hash, found.words.first, found.foreign, weights, _READ, BUCKETS)
