@@ -14,8 +14,8 @@ A file of `--peer-lists` is one detector, a JSON object: `name`, `phrases`, `mat
 
 `--fit FILE...` adds scikit-learn's TF-IDF (word 1- to 3-grams) with logistic regression, fitted on those rows;
 `--accurate` adds our encoder. `--speed N` times every detector on N rows of 600 to 1,000
-characters, repeated as needed:
-CPU time of one core, the best of three passes, without reading files.
+characters, repeated as needed: CPU time of one core, the best of three passes, without reading files. demur is timed
+with its compiled kernels (the extra `speed`; without numba both lines are the same) and with numpy alone.
 """
 
 from __future__ import annotations
@@ -219,14 +219,15 @@ def resample(truth: NDArray[np.bool_], *answers: NDArray[np.bool_]) -> NDArray[n
 Batch = Callable[[list[Row]], NDArray[np.bool_]]
 
 
-def ours(tier: str = "fast") -> Batch:
-    """Our detector."""
-    from demur.responses import Ladder
+def ours(tier: str = "fast", kernels: str = "auto") -> Batch:
+    """Our detector; with compiled kernels at once (`on`, where numba is installed), never (`off`), or when worth it."""
+    from demur.responses import Ladder, speed
 
     ladder = Ladder(tier=tier)  # type: ignore[arg-type]
     ladder.judge("warm up", "Here is a reply.")
 
     def run(rows: list[Row]) -> NDArray[np.bool_]:
+        speed.choose(kernels)
         verdicts = ladder.judge_many([(r.prompt, r.response) for r in rows])
         # an empty reply is not judged by us; in a two-class table it did not comply
         return np.array([v.declined("any") is not False for v in verdicts])
@@ -251,6 +252,17 @@ def one_by_one(declines: Detector) -> Batch:
     return lambda rows: np.array([declines(row.response) for row in rows])
 
 
+def timed(run: Batch, rows: list[Row]) -> float:
+    """Rows a second: the best of three passes, after a short one that loads what is loaded once."""
+    run(rows[:100])
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        run(rows)
+        times.append(time.process_time() - start)
+    return len(rows) / min(times)
+
+
 def speed(rows: list[Row], count: int, detectors: dict[str, Batch]) -> None:
     """Rows a second of every detector, on the same rows."""
     chosen = [row for row in rows if 600 <= len(row.response) <= 1_000]
@@ -260,21 +272,15 @@ def speed(rows: list[Row], count: int, detectors: dict[str, Batch]) -> None:
     print("| detector | rows/s |\n|---|--:|")
     found = {}
     for name, run in detectors.items():
-        some = chosen if name != "demur accurate" else chosen[: max(count // 50, 1)]
-        run(some[:100])
-        times = []
-        for _ in range(3):
-            start = time.process_time()
-            run(some)
-            times.append(time.process_time() - start)
-        found[name] = len(some) / min(times)
+        if name != "demur":
+            found[name] = timed(run, chosen if name != "demur accurate" else chosen[: max(count // 50, 1)])
     without = [Row("", row.response, row.declined) for row in chosen]
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        detectors["demur"](without)
-        times.append(time.process_time() - start)
-    found["demur, without prompts"] = len(chosen) / min(times)
+    found |= {name: timed(ours(kernels=mode), some) for name, mode, some in (
+        ("demur", "on", chosen),
+        ("demur, without prompts", "on", without),
+        ("demur, numpy alone", "off", chosen),
+        ("demur, numpy alone, without prompts", "off", without),
+    )}  # fmt: skip
     for name, rate in sorted(found.items(), key=lambda pair: -pair[1]):
         print(f"| {name} | {rate:,.0f} |")
     print()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from demur.responses.findings import FAMILIES, Findings
+from demur.errors import InputError
+from demur.responses.findings import FAMILIES, Findings, last_character
 from demur.responses.lexicon import Lexicon, compile_lexicon
 from demur.responses.phrases import (
     ABSTAINING,
@@ -22,6 +23,7 @@ from demur.responses.phrases import (
     REBUTTING,
     REDIRECTING,
 )
+from demur.responses.speed import kernels
 from demur.responses.words import HashSet, Words, read_words
 
 __all__ = ["BLOCKS", "BUCKETS", "DENSE_NAMES", "FORMAT", "Grams", "dense", "gram_scores", "grams", "product"]
@@ -44,6 +46,7 @@ OPENING_WORDS, BODY_WORDS = 30, 300
 _READ = np.array([(OPENING_WORDS, 3), (BODY_WORDS, 2)])  # words and longest n-gram of each block
 
 _OPEN, _EARLY, _ENDING = 14, 40, 40  # words
+_COMPARED, _COMPARED_OPENING = 150, 12  # words of prompt and reply that are compared
 _PLACES = ("open", "early", "count", "density", "ending")
 GROUPS: dict[str, tuple[str, ...]] = {
     "hard": tuple(HARD),
@@ -116,8 +119,10 @@ _HARD_AT = np.array([family in HARD for family in FAMILIES])
 _WORK_AT = np.array([family in {"advise", "agree", "here", "order", "instruct", "letter"} for family in FAMILIES])
 _SOFT_AT = _MEMBER[[1, 2, 3, 4, 6]].any(axis=0) | np.array([family in {"identity"} for family in FAMILIES])
 # Sums over families that are needed beside the groups.
-_SUMMED = np.concatenate([_MEMBER, _SOFT_AT[None], _WORK_AT[None]]).T.astype(np.float64)
+_SUMMED = np.stack([*_MEMBER, _SOFT_AT, _WORK_AT], axis=1).astype(np.float64)
 _SOFT, _WORKING = len(GROUPS), len(GROUPS) + 1
+_LIMITS = np.array([_OPEN, _EARLY, _ENDING])
+_LOG1P = np.log1p(np.arange(1024, dtype=np.float64))
 _SMALL = HashSet.of(
     "the to and you i is that of a in it for with not but are this be or as can your have my do an on will how "
     "what who why when where write me tell about from by at would should could does did has had was were they "
@@ -150,62 +155,23 @@ def dense(found: Findings, prompts: Sequence[str | None]) -> Floats:
     total, kinds = len(found.texts), len(FAMILIES)
     words = np.maximum(found.counts, 1)
     spoken = words - found.last_voice
-    place = found.place()
-    from_end = found.counts[found.row] - found.last_voice[found.row] - place
-    meant = ~found.quoted
-    family, row = found.mentions.family, found.row
-
-    def table(mask: NDArray[np.bool_]) -> Floats:
-        keep = np.flatnonzero(mask & meant)
-        flat = np.bincount(row[keep] * kinds + family[keep], minlength=total * kinds)
-        return flat.reshape(total, kinds).astype(np.float64)
-
-    now = place >= 0
-    tables = [
-        table(now & (place < _OPEN)),
-        table(now & (place < _EARLY)),
-        table(now),
-        table(now & (from_end <= _ENDING) & (place >= _OPEN)),
-    ]
-    everything = table(np.ones(len(place), dtype=bool))
+    tables, sums, last, first, work_after, work_before, quoted = _tally(found)
     numbers = np.empty((total, len(DENSE_NAMES)))
-    sums = [product(t, _SUMMED) for t in tables]
-    for begin, names in ((0, kinds), (kinds * len(_PLACES), len(GROUPS))):
-        part = tables if names == kinds else [t[:, :names] for t in sums]
-        squash = (lambda t: np.minimum(t, 1.0)) if names == kinds else np.log1p
-        block = numbers[:, begin : begin + names * len(_PLACES)].reshape(total, names, len(_PLACES))
-        for place_number, values in enumerate((
-            squash(part[0]),
-            squash(part[1]),
-            np.log1p(part[2]),
-            np.minimum(part[2] * 20.0 / spoken[:, None], 3.0),
-            squash(part[3]),
-        )):  # fmt: skip
-            block[:, :, place_number] = values
+    _spread(numbers, tables, spoken)
+    begin = kinds * len(_PLACES)
+    block = numbers[:, begin : begin + len(GROUPS) * len(_PLACES)].reshape(total, len(GROUPS), len(_PLACES))
+    for place, values in enumerate(_weigh(sums[:, :, : len(GROUPS)], spoken, np.log1p)):
+        block[:, :, place] = values
     early, count = tables[1:3]
     early_sum, count_sum = sums[1:3]
     groups = {name: number for number, name in enumerate(GROUPS)}
     index = {name: number for number, name in enumerate(FAMILIES)}
-    hard = _HARD_AT[family] & meant & now
-    last = np.full(total, -1, dtype=np.int64)
-    which = np.flatnonzero(hard)
-    np.maximum.at(last, row[which], place[which])
-    first = np.where(last >= 0, 1 << 40, -1)
-    np.minimum.at(first, row[which], place[which])
     has_hard = first >= 0
-    work = _WORK_AT[family] & meant & now
-    work_after = np.bincount(row[work & (place > last[row])], minlength=total)
-    work_before = np.bincount(row[work & (place < first[row])], minlength=total)
     after = np.where(has_hard, spoken - last, 0)
     advice = count[:, index["advise"]] + count[:, index["instruct"]]
     silent = ~has_hard & (early_sum[:, _SOFT] == 0)
-    quoted = np.bincount(row[found.quoted & _HARD_AT[family]], minlength=total) > 0
-    initial = found.words.initial
-    odd = found.words.sums(initial >= 128)
-    digits = found.words.sums((initial >= ord("0")) & (initial <= ord("9")))
     exclaimed = np.flatnonzero(found.words.buffer == ord("!"))
     bangs = np.diff(np.searchsorted(exclaimed, np.append(found.words.begin, len(found.words.buffer))))
-    stops = found.words.sums(found.words.after_stop)
     sizes = {
         "under10": spoken < 10,
         "under25": spoken < 25,
@@ -225,8 +191,8 @@ def dense(found: Findings, prompts: Sequence[str | None]) -> Floats:
         np.log1p(found.lines) / 2.0,
         quoted,
         found.foreign,
-        odd / words,
-        np.log1p(digits) / 2.0,
+        found.words.odd / words,
+        np.log1p(found.words.digits) / 2.0,
         np.where(has_hard, np.log1p(np.maximum(first, 0)) / 2.0, 0.0),
         np.log1p(np.maximum(after, 0)) / 2.0,
         np.where(has_hard, after / spoken, 0.0),
@@ -236,7 +202,7 @@ def dense(found: Findings, prompts: Sequence[str | None]) -> Floats:
         ((count > 0) & _SOFT_AT).sum(axis=1) / 3.0,
         silent,
         has_hard & (first > 60),
-        stops <= 1,
+        found.words.sentences <= 1,
         np.log1p(bangs) / 2.0,
         has_hard & (found.voices == 0),
         has_hard & (found.voices == 0) & (work_after + found.lists + advice <= 1),
@@ -270,7 +236,7 @@ def dense(found: Findings, prompts: Sequence[str | None]) -> Floats:
         np.minimum(count[:, index["hope"]] + count[:, index["turn"]], 2.0),
         np.minimum(count_sum[:, groups["redirecting"]] / 2.0, 2.0),
         np.minimum(found.lists / 3.0, 2.0),
-        np.minimum(everything[:, index["empathy"]] / 2.0, 2.0),
+        np.minimum(tables[4][:, index["empathy"]] / 2.0, 2.0),
     )
     for column, values in enumerate(
         (*shape, *(a * b for a in left for b in right)), (kinds + len(GROUPS)) * len(_PLACES)
@@ -278,6 +244,77 @@ def dense(found: Findings, prompts: Sequence[str | None]) -> Floats:
         numbers[:, column] = values
     numbers[:, -len(_FOREIGN) :] = _foreign_features(found, count, count_sum, silent)
     return numbers
+
+
+class _Tally(NamedTuple):
+    """Mentions counted by text."""
+
+    tables: Floats
+    """By place, text and family: opening, early, from the last voice on, ending, and anywhere; without quotations."""
+    sums: Floats
+    """The first four, summed over families as `_SUMMED` says."""
+    last: Ints
+    """Word at which a text last declines plainly, -1 where it does not."""
+    first: Ints
+    """Where it does so first."""
+    work_after: Ints
+    """Mentions of doing what was asked behind `last`."""
+    work_before: Ints
+    """And before `first`."""
+    quoted: NDArray[np.bool_]
+    """Whether somebody else declines in quotation marks."""
+
+
+def _tally(found: Findings) -> _Tally:
+    total, kinds = len(found.texts), len(FAMILIES)
+    family, row, place = found.mentions.family, found.row, found.place()
+    size = found.counts - found.last_voice
+    if fast := kernels():
+        return _Tally(*fast.tally(family, row, place, found.quoted, size, _SUMMED, _HARD_AT, _WORK_AT, _LIMITS))
+    ending = size[row] - place <= _ENDING
+    now = place >= 0
+
+    tables, sums = np.empty((5, total, kinds)), np.empty((4, total, _SUMMED.shape[1]))
+    for number, mask in enumerate((place < _OPEN, place < _EARLY, now, ending & (place >= _OPEN), ~now)):
+        keep = np.flatnonzero(mask & ~found.quoted & (now | (number == 4)))
+        tables[number] = np.bincount(row[keep] * kinds + family[keep], minlength=total * kinds).reshape(total, kinds)
+        if number < 4:
+            sums[number] = product(tables[number], _SUMMED)
+    tables[4] += tables[2]
+    meant = now & ~found.quoted
+    last = np.full(total, -1, dtype=np.int64)
+    which = np.flatnonzero(_HARD_AT[family] & meant)
+    np.maximum.at(last, row[which], place[which])
+    first = np.where(last >= 0, 1 << 40, -1)
+    np.minimum.at(first, row[which], place[which])
+    work = _WORK_AT[family] & meant
+    return _Tally(
+        tables,
+        sums,
+        last,
+        first,
+        np.bincount(row[work & (place > last[row])], minlength=total),
+        np.bincount(row[work & (place < first[row])], minlength=total),
+        np.bincount(row[found.quoted & _HARD_AT[family]], minlength=total) > 0,
+    )
+
+
+def _weigh(tables: Floats, spoken: Ints, squash: Callable[[Floats], Floats]) -> tuple[Floats, ...]:
+    """What counts weigh at each place, in the order of `_PLACES`."""
+    opening, early, count, ending = tables[:4]
+    density = np.minimum(count * 20.0 / spoken[:, None], 3.0)
+    return squash(opening), squash(early), np.log1p(count), density, squash(ending)
+
+
+def _spread(numbers: Floats, tables: Floats, spoken: Ints) -> None:
+    """Writes what each family weighs at each place into the first columns."""
+    if fast := kernels():
+        fast.spread(numbers, tables, spoken, _LOG1P)
+        return
+    total, kinds = len(numbers), len(FAMILIES)
+    block = numbers[:, : kinds * len(_PLACES)].reshape(total, kinds, len(_PLACES))
+    for place, values in enumerate(_weigh(tables, spoken, lambda t: np.minimum(t, 1.0))):
+        block[:, :, place] = values
 
 
 def _foreign_features(found: Findings, count: Floats, sums: Floats, silent: NDArray[np.bool_]) -> Floats:
@@ -327,25 +364,8 @@ def _prompt_features(
         return [np.zeros(total)] * (5 + len(PROMPT) + len(_ASKED_CROSSED))
     # the request stands at the end of a long prompt, where there is a template around it
     asked = read_words([(prompt or "")[-400:] for prompt in prompts])
-    asks = np.array([(prompt or "").rstrip().endswith(("?", "\uff1f")) for prompt in prompts], dtype=np.float64)
+    asks = np.array([last_character(prompt or "") in ("?", "\uff1f") for prompt in prompts], dtype=np.float64)
     sizes = np.diff(asked.first)
-
-    def content(side: Words, limit: int) -> tuple[Ints, Hashes]:
-        keep = np.flatnonzero((side.end - side.start > 3) & (side.place < limit))
-        keep = keep[~_SMALL.holds(side.hash[keep])]
-        return side.row[keep], side.hash[keep] + side.row[keep].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-
-    theirs_row, theirs = content(asked, 150)
-    ours_row, ours = content(words, 150)
-    copied = HashSet(theirs).holds(ours)
-    used = HashSet(ours[copied]).holds(theirs)
-    opening = np.zeros(len(ours), dtype=bool)
-    if len(ours):
-        begins = np.searchsorted(ours_row, np.arange(total))
-        opening = np.arange(len(ours)) - begins[ours_row] < 12
-
-    def share(rows: Ints, hits: NDArray[np.bool_]) -> Floats:
-        return np.bincount(rows, weights=hits, minlength=total) / np.maximum(np.bincount(rows, minlength=total), 1)
 
     mentions = _prompt_lexicon().find(asked, np.zeros(total, dtype=bool))
     flat = np.bincount(asked.row[mentions.start] * len(PROMPT) + mentions.family, minlength=total * len(PROMPT))
@@ -359,13 +379,41 @@ def _prompt_features(
     }
     return [
         np.log1p(sizes) / 3.0,
-        share(ours_row, copied),
-        share(theirs_row, used),
-        share(ours_row[opening], copied[opening]),
+        *_overlaps(asked, words),
         asks,
         *wants.T,
         *(by_name[a] * other[b] for a, b in _ASKED_CROSSED),
     ]
+
+
+def _overlaps(asked: Words, words: Words) -> list[Floats]:
+    """Shares of each reply's words that its prompt has, of the prompt's words that it uses, and of its opening's."""
+    if fast := kernels():
+        n = fast.overlaps(
+            asked.hash, asked.start, asked.end, asked.first, words.hash, words.start, words.end, words.first,
+            *_SMALL.table, _COMPARED, _COMPARED_OPENING,
+        )  # fmt: skip
+        return [n[1] / np.maximum(n[0], 1), n[3] / np.maximum(n[2], 1), n[5] / np.maximum(n[4], 1)]
+    total = len(words.begin)
+
+    def content(side: Words) -> tuple[Ints, Hashes]:
+        keep = np.flatnonzero((side.end - side.start > 3) & (side.place < _COMPARED))
+        keep = keep[~_SMALL.holds(side.hash[keep])]
+        return side.row[keep], side.hash[keep] + side.row[keep].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+    theirs_row, theirs = content(asked)
+    ours_row, ours = content(words)
+    copied = HashSet(theirs).holds(ours)
+    used = HashSet(ours[copied]).holds(theirs)
+    opening = np.zeros(len(ours), dtype=bool)
+    if len(ours):
+        begins = np.searchsorted(ours_row, np.arange(total))
+        opening = np.arange(len(ours)) - begins[ours_row] < _COMPARED_OPENING
+
+    def share(rows: Ints, hits: NDArray[np.bool_]) -> Floats:
+        return np.bincount(rows, weights=hits, minlength=total) / np.maximum(np.bincount(rows, minlength=total), 1)
+
+    return [share(ours_row, copied), share(theirs_row, used), share(ours_row[opening], copied[opening])]
 
 
 class _Block(NamedTuple):
@@ -431,8 +479,16 @@ def gram_scores(found: Findings, weights: NDArray[np.float32]) -> Floats:
     Args:
         found: What `look` returned.
         weights: One a bucket, shape `(BLOCKS * BUCKETS,)`.
+
+    Raises:
+        InputError: There are more or fewer weights.
     """
+    if weights.shape != (BLOCKS * BUCKETS,):
+        raise InputError(f"gram weights must have the shape {(BLOCKS * BUCKETS,)}, got {weights.shape}")
     total = len(found.texts)
+    if fast := kernels():
+        out: Floats = fast.gram_sums(found.words.hash, found.words.first, found.foreign, weights, _READ, BUCKETS)
+        return out
     out = np.zeros(total)
     for row, columns in _blocks(found):
         if not len(row):

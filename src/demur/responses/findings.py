@@ -13,9 +13,10 @@ from demur.responses.lexicon import Lexicon, Mentions, compile_lexicon, foreign_
 from demur.responses.phrases import ENGLISH, NAMES
 from demur.responses.phrases_declining import DECLINING_NAMES
 from demur.responses.phrases_world import WORLD
+from demur.responses.speed import kernels
 from demur.responses.words import HashSet, Words, hash_words, read_words
 
-__all__ = ["FAMILIES", "HEAD", "TAIL", "Findings", "lexicon", "look"]
+__all__ = ["FAMILIES", "HEAD", "TAIL", "Findings", "last_character", "lexicon", "look"]
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -129,12 +130,12 @@ def look(texts: Sequence[str]) -> Findings:
         lines=np.bincount(line_row[opener != ord("\n")], minlength=total),
         code=np.bincount(np.searchsorted(words.begin, fences, side="right") - 1, minlength=total) > 0,
         foreign=foreign,
-        asks=np.array([_last(text) in _ASKING for text in shown], dtype=bool),
+        asks=np.array([last_character(text) in _ASKING for text in shown], dtype=bool),
         cut=np.array([len(a) - len(b) for a, b in zip(texts, shown, strict=True)], dtype=np.int64),
     )
 
 
-def _last(text: str) -> str:
+def last_character(text: str) -> str:
     """The last character that is no white space."""
     last = text[-1:]
     return text.rstrip()[-1:] if last.isspace() else last
@@ -175,6 +176,12 @@ def _list_items(buffer: NDArray[np.uint8], opens: Ints) -> Flags:
 
 def _voices(words: Words, opens: Ints, opener: NDArray[np.uint8], ends: Ints, line_row: Ints) -> tuple[Ints, Ints]:
     """How many speakers each text names, and where the last of them begins, as a word of the text."""
+    if fast := kernels():
+        found: tuple[Ints, Ints] = fast.find_voices(
+            words.buffer, words.start, words.end, words.hash, words.after_stop, words.first, opens, ends, line_row, _AS,
+            *_NO_SPEAKER.table, *_NO_NAME.table, _LABEL_BYTES, _NAMES_AT_MOST,
+        )  # fmt: skip
+        return found
     total = len(words.begin)
     voices, last = np.zeros(total, dtype=np.int64), np.zeros(total, dtype=np.int64)
     parts = [_labels(words, opens, opener, ends), _as_somebody(words)]
@@ -252,11 +259,23 @@ def _inside(fences: Ints, where: Ints, begin: Ints) -> Flags:
 
 
 def _quoted(words: Words, where: Ints, row: Ints, ends: Ints, line_begin: Ints, opener: NDArray[np.uint8]) -> Flags:
+    """Which bytes stand between quotation marks of their line, or in a line that is cited."""
     marks = np.flatnonzero(words.buffer == ord('"'))
+    out = np.zeros(len(where), dtype=bool)
+    telling = np.zeros(len(words.begin), dtype=bool)
+    for signs in (marks, line_begin[opener == ord(">")]):
+        telling[np.searchsorted(words.begin, signs, side="right") - 1] = True
+    some = np.flatnonzero(telling[row])
+    if len(some):
+        out[some] = _between(words, where[some], row[some], ends, line_begin, opener, marks)
+    return out
+
+
+def _between(
+    words: Words, where: Ints, row: Ints, ends: Ints, line_begin: Ints, opener: NDArray[np.uint8], marks: Ints
+) -> Flags:
     line = np.searchsorted(ends, where)
-    cited = opener[line] == ord(">") if len(opener) else np.zeros(len(where), dtype=bool)
-    if not len(marks):
-        return np.asarray(cited)
+    cited = opener[line] == ord(">")
     at = np.searchsorted(marks, where)
     before = at - np.searchsorted(marks, line_begin[line])
     after = np.searchsorted(marks, ends[line]) - at

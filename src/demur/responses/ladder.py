@@ -8,7 +8,7 @@ together: a batch costs hardly more than its longest steps.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 
 from demur.errors import InputError
 from demur.reasoning import split
-from demur.records import Kind, Response, Verdict
+from demur.records import Kind, Reason, Response, Verdict
 from demur.responses.classifier import KINDS, Classifier, shipped
 from demur.responses.findings import look
 from demur.responses.provider import judge_provider
 from demur.responses.rules import bare_noes, find_onsets, find_reasons, plain
+from demur.responses.speed import announce, kernels
 
 __all__ = ["BAND", "Judge", "Ladder", "Tier", "classify"]
 
 BAND = (0.2, 0.8)
 """Probabilities between which a judge is asked."""
 
-_BATCH_ROWS, _BATCH_CHARS = 640, 600_000  # enough to amortise numpy's calls, few enough to stay in cache
+_BATCH_ROWS = 640  # enough to amortise numpy's calls, few enough to stay in cache
+_BATCH_ROWS_COMPILED = 1024  # kernels pass over them less often
+_CHARS_A_ROW = 1000  # batches of longer texts hold fewer
 
 
 class Tier(Protocol):
@@ -74,6 +77,22 @@ _REFUSES = np.array([kind is Kind.REFUSE for kind in KINDS], dtype=np.float64)
 
 _Waiting = tuple[int, str | None, str, int, Response | str]
 _PENDING = Verdict(kind=Kind.UNSCORED, decided_by="rules")
+
+
+_FIELDS = set(Verdict.model_fields)
+
+
+def _verdict(kind: Kind, reason: Reason | None, onset: int | None, probability: float, decided_by: str) -> Verdict:
+    """A verdict of fields that need no checking, made in half the time."""
+    verdict = Verdict.__new__(Verdict)
+    put = object.__setattr__
+    put(verdict, "__dict__", {
+        "kind": kind, "reason": reason, "onset": onset, "probability": probability, "decided_by": decided_by,
+    })  # fmt: skip
+    put(verdict, "__pydantic_fields_set__", _FIELDS.copy())
+    put(verdict, "__pydantic_extra__", None)
+    put(verdict, "__pydantic_private__", None)
+    return verdict
 
 
 class Ladder:
@@ -123,11 +142,20 @@ class Ladder:
 
     def judge_many(self, rows: Sequence[tuple[str | None, Response | str]]) -> list[Verdict]:
         """Verdicts on many exchanges, in order."""
+        announce(len(rows))
         verdicts: list[Verdict] = []
         waiting: list[_Waiting] = []
-        size = 0
-        for prompt, given in rows:
-            text, shift, told_apart = _answer(given)
+        size, most = 0, _BATCH_ROWS if kernels() is None else _BATCH_ROWS_COMPILED
+        for (prompt, given), suspect in zip(rows, _suspects(rows), strict=True):
+            if not suspect and isinstance(given, str) and given and not given[0].isspace():
+                verdicts.append(_PENDING)  # most rows; whatever is not as plain takes the longer way
+                waiting.append((len(verdicts) - 1, prompt, given, 0, given))
+                size += len(given)
+                if len(waiting) >= most or size >= most * _CHARS_A_ROW:
+                    self._climb(waiting, verdicts)
+                    waiting, size = [], 0
+                continue
+            text, shift, told_apart = _answer(given, suspect)
             settled = judge_provider(_as_response(given, text)) if isinstance(given, Response) else None
             if settled is None and not text.strip():
                 settled = Verdict(kind=Kind.EMPTY, decided_by="provider")
@@ -137,7 +165,7 @@ class Ladder:
             if settled is None:
                 waiting.append((len(verdicts) - 1, prompt, text, shift, given))
                 size += len(text)
-                if len(waiting) >= _BATCH_ROWS or size >= _BATCH_CHARS:
+                if len(waiting) >= most or size >= most * _CHARS_A_ROW:
                     self._climb(waiting, verdicts)
                     waiting, size = [], 0
         self._climb(waiting, verdicts)
@@ -172,13 +200,9 @@ class Ladder:
             if self._judge is not None and not by_rules and low <= probability <= high:
                 verdicts[index] = self._judge.judge(prompt, _as_response(given, text))
                 continue
-            verdicts[index] = Verdict(
-                kind=kind,
-                reason=reason,
-                onset=None if onset is None else onset + shift,
-                probability=round(probability, 4),
-                decided_by="rules" if by_rules else "classifier",
-            )
+            starts = None if onset is None else onset + shift
+            who = "rules" if by_rules else "classifier"
+            verdicts[index] = _verdict(kind, reason, starts, round(probability, 4), who)
 
     def _accurate(self) -> Tier:
         if self._tier is None:
@@ -196,14 +220,18 @@ _LABEL = re.compile(
 )
 
 
-_CHANNEL = re.compile(r"\s*(?:analysis|commentary)")
+_CHANNEL = re.compile(r"\s*(?:analysis|commentary)", re.IGNORECASE)
 
 
 def _may_reason(text: str) -> bool:
+    if "<" in text:
+        return True
+    if "]" not in text and ":" not in text and "#" not in text and text.isascii():
+        return _CHANNEL.match(text) is not None  # without a copy in lower case
     low = text.lower()
     if not low.isascii() and ("\u25c1" in low or "\u0131" in low or "\u017f" in low or "\u0307" in low):
         return True  # a tag of its own, and letters that a pattern takes for i and s
-    if "<" in low or ("think]" in low and ("[think]" in low or "[/think]" in low)) or _CHANNEL.match(low):
+    if ("think]" in low and ("[think]" in low or "[/think]" in low)) or _CHANNEL.match(low):
         return True
     if ":" not in low and "#" not in low and "\uff1a" not in low:
         return False
@@ -213,7 +241,21 @@ def _may_reason(text: str) -> bool:
     return labelled and _LABEL.search(low) is not None
 
 
-def _answer(given: Response | str) -> tuple[str, int, bool]:
+def _suspects(rows: Sequence[tuple[str | None, Response | str]]) -> Iterator[bool]:
+    """Which texts have to be searched for reasoning; a kernel sees at a glance where there is none."""
+    for begin in range(0, len(rows), _BATCH_ROWS):
+        part = rows[begin : begin + _BATCH_ROWS]
+        fast = kernels()
+        if fast is None:
+            yield from [True] * len(part)
+            continue
+        texts = [given.text if isinstance(given, Response) else given for _, given in part]
+        pieces = [text.encode("utf-8", "replace") if isinstance(text, str) else b"" for text in texts]
+        sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+        yield from fast.may_reason(np.frombuffer(b"".join(pieces), dtype=np.uint8), sizes).tolist()
+
+
+def _answer(given: Response | str, suspect: bool) -> tuple[str, int, bool]:
     """The answer alone, where it starts in the given text, and whether it can be told from its reasoning."""
     if isinstance(given, Response):
         if given.reasoning is not None:
@@ -225,7 +267,7 @@ def _answer(given: Response | str) -> tuple[str, int, bool]:
         text = given
     else:
         raise InputError(f"a response must be a string or a Response, got {type(given).__name__}")
-    if not _may_reason(text):
+    if not suspect or not _may_reason(text):
         return text, 0, True
     parts = split(text)
     if parts.reasoning is None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from demur.errors import InputError
 from demur.responses.patterns import Draft, draft
+from demur.responses.speed import kernels
 from demur.responses.words import HashSet, Words, hash_words
 
 __all__ = ["Automaton", "Lexicon", "Mentions", "compile_lexicon", "foreign_texts"]
@@ -68,6 +69,16 @@ class Automaton:
             known: Number of each word in the vocabulary, 0 for others, and one more 0 at the end.
             closed: Whether a sentence begins at each word, and one more True at the end.
         """
+        if fast := kernels():
+            room, count = len(known) + 16, len(known) + 17
+            while count > room:
+                room = max(room, count)
+                *found, count = fast.walk(
+                    known, closed, self.classes, self.first, self.step.ravel(), self.step.shape[1], self.accepting,
+                    self.accepts_from, self.accepts, _LONGEST, room,
+                )  # fmt: skip
+            yield found[0], found[1], found[2]
+            return
         width = self.step.shape[1]
         flat = self.step.ravel()
         may = self.anchors[0].take(known)
@@ -102,23 +113,31 @@ class Automaton:
 class _Tables:
     """Automata with the words that their patterns name."""
 
-    keys: tuple[NDArray[np.uint64], ...]
-    """Hashes of the words that patterns name; each table is for those that found their place taken in the last."""
-    numbers: tuple[NDArray[np.int16], ...]
+    keys: NDArray[np.uint64]
+    """Hashes of the words that patterns name, table behind table; each is for those that found their place taken in the
+    last."""
+    numbers: NDArray[np.int16]
     """Number of the word at the same place of `keys`."""
+    layers: Ints
+    """Base-2 logarithms of the sizes of the tables."""
     automata: tuple[Automaton, ...]
 
     def known(self, hashes: NDArray[np.uint64]) -> NDArray[np.int16]:
         """Number of each word, 0 for others, and one more 0 at the end."""
+        if fast := kernels():
+            numbers: NDArray[np.int16] = fast.known_words(hashes, self.keys, self.numbers, self.layers)
+            return numbers
         out = np.zeros(len(hashes) + 1, dtype=np.int16)
         rest: Ints | None = None
-        for keys, numbers in zip(self.keys, self.numbers, strict=True):
+        offset = 0
+        for bits in self.layers.tolist():
             asked = hashes if rest is None else hashes[rest]
-            place = _place(asked, len(keys).bit_length() - 1)
-            there = keys.take(place)
+            place = _place(asked, bits) + offset
+            there = self.keys.take(place)
             same = there == asked
             found = np.flatnonzero(same)
-            out[found if rest is None else rest[found]] = numbers.take(place.take(found))
+            out[found if rest is None else rest[found]] = self.numbers.take(place.take(found))
+            offset += 1 << bits
             # only a word that finds another in its place can be in the next table
             other = np.flatnonzero((there != 0) & ~same)
             rest = other if rest is None else rest[other]
@@ -192,12 +211,15 @@ _ENGLISH_ONLY = HashSet.of(
 
 def foreign_texts(words: Words) -> NDArray[np.bool_]:
     """Which texts are not plainly English: few of their first words are its small ones, or many are not in ASCII."""
-    head = np.minimum(np.diff(words.first), 60)
-    index = np.flatnonzero(words.place < 60)
-    hashes, row = words.hash.take(index), words.row.take(index)
-    small, only = (np.bincount(row[known.holds(hashes)], minlength=len(head)) for known in (_ENGLISH, _ENGLISH_ONLY))
-    odd = words.sums(words.initial >= 128)
-    return np.asarray((small < 0.12 * head) | (only < 0.04 * head) | (odd > 0.15 * np.diff(words.first)))
+    counts = np.diff(words.first)
+    head = np.minimum(counts, 60)
+    if fast := kernels():
+        small, only = fast.foreign_counts(words.hash, words.first, *_ENGLISH.table, *_ENGLISH_ONLY.table, 60)
+    else:
+        index = np.flatnonzero(words.place < 60)
+        hashes, row = words.hash.take(index), words.row.take(index)
+        small, only = (np.bincount(row[held.holds(hashes)], minlength=len(head)) for held in (_ENGLISH, _ENGLISH_ONLY))
+    return np.asarray((small < 0.12 * head) | (only < 0.04 * head) | (words.odd > 0.15 * counts))
 
 
 def _place(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
@@ -246,9 +268,8 @@ def _automaton(part: Draft, classes: NDArray[np.int16]) -> Automaton:
     starts = [int(number[start]) for start in part.starts]
     accepts = [part.accepts[state] for state in order]
     first = np.stack([step[start].take(classes) for start in starts]).astype(np.int64)
-    begins: NDArray[np.bool_] = first > 0
-    begins = begins[0] | begins[1]
-    begins[0] = False  # no pattern begins with a gap
+    first[:, 0] = 0  # no pattern begins with a gap
+    begins = (first[0] > 0) | (first[1] > 0)
     return Automaton(
         classes,
         begins,
@@ -284,7 +305,7 @@ def _flatten(groups: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
     return np.cumsum([0, *map(len, groups)], dtype=np.int64), np.array(flat, dtype=np.int64)
 
 
-def _tables(vocabulary: Mapping[str, int]) -> tuple[tuple[NDArray[np.uint64], ...], tuple[NDArray[np.int16], ...]]:
+def _tables(vocabulary: Mapping[str, int]) -> tuple[NDArray[np.uint64], NDArray[np.int16], Ints]:
     waiting = dict(zip(vocabulary.values(), hash_words(vocabulary), strict=True))
     # four places a word in the first table: of the words that patterns do not name, few find one that they do
     most = max(len(vocabulary).bit_length() + 2, 9)
@@ -299,7 +320,7 @@ def _tables(vocabulary: Mapping[str, int]) -> tuple[tuple[NDArray[np.uint64], ..
                 del waiting[word]
     if waiting:
         raise InputError(f"no place for {len(waiting)} words: make the tables larger")
-    return keys, numbers
+    return np.concatenate(keys), np.concatenate(numbers), np.array(sizes)
 
 
 def _drafts(table: Mapping[str, Sequence[str]], families: Sequence[str], names: Mapping[str, str]) -> Iterator[Draft]:

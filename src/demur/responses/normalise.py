@@ -11,10 +11,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from threading import Lock
+from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["fold", "fold_many", "origins"]
+__all__ = ["fold", "fold_many", "fold_with", "origins"]
 
 # Zero-width space, joiners, word joiner, byte order mark and soft hyphen: invisible, and enough to hide a phrase.
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
@@ -62,9 +65,12 @@ _ODD = re.compile(r"[^\x00-\x7f]")
 _FEW = 8
 _CURLY = (("\u2019", "'"), ("\u2018", "'"), ("\u201c", '"'), ("\u201d", '"'), ("\u2013", "-"), ("\u2014", "-"))
 """The odd characters of English texts, and what they become."""
-# What each character becomes, filled as characters are met; above all characters stands what takes a way of its own.
+# What each character becomes, filled as characters are met. Above all characters stand those that are new, vanish, or
+# become several, which are kept by number.
 _UNMET, _GONE, _LONGER = 0x110000, 0x110001, 0x110002
 _CODES = np.full(0x110000, _UNMET, dtype=np.uint32)
+_SEVERAL: list[bytes] = []
+_MEETING = Lock()
 
 
 def fold(text: str) -> str:
@@ -112,15 +118,14 @@ def fold_many(texts: Sequence[str]) -> list[str]:
         return out
     codes = np.frombuffer("".join(texts[n] for n in chosen).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     folded = _CODES.take(codes)
-    for code in set(codes[folded == _UNMET].tolist()):
-        became = fold(chr(code))
-        _CODES[code] = ord(became) if len(became) == 1 else _LONGER if became else _GONE
-    folded = _CODES.take(codes)
+    if (folded == _UNMET).any():
+        _meet(codes)
+        folded = _CODES.take(codes)
     size = np.fromiter((len(texts[n]) for n in chosen), dtype=np.int64, count=len(chosen))
     end = np.cumsum(size)
-    gone, longer = folded == _GONE, np.append(0, np.cumsum(folded == _LONGER))
+    gone, longer = folded == _GONE, np.append(0, np.cumsum(folded >= _LONGER))
     left = np.append(0, np.cumsum(~gone)) if gone.any() else np.arange(len(codes) + 1)
-    folded = np.where(folded == _LONGER, np.uint32(0), folded)[~gone]
+    folded = np.where(folded >= _LONGER, np.uint32(0), folded)[~gone]
     decoded = folded.tobytes().decode("utf-32-le", "surrogatepass")
     for number, low, high, longer_ones in zip(
         chosen, left[end - size].tolist(), left[end].tolist(), longer[end] - longer[end - size], strict=True
@@ -129,10 +134,40 @@ def fold_many(texts: Sequence[str]) -> list[str]:
     return out
 
 
+def _meet(codes: NDArray[np.uint32]) -> None:
+    """Enters what characters become."""
+    with _MEETING:
+        for code in set(codes[_CODES.take(codes) == _UNMET].tolist()):
+            became = fold(chr(code))
+            if len(became) > 1:
+                _SEVERAL.append(became.encode("utf-8", "replace"))
+            _CODES[code] = ord(became) if len(became) == 1 else _LONGER + len(_SEVERAL) - 1 if became else _GONE
+
+
+def fold_with(kernels: ModuleType, texts: Sequence[str]) -> tuple[NDArray[np.uint8], int, NDArray[np.int64]]:
+    """Folds texts with compiled kernels.
+
+    Returns:
+        The texts in UTF-8, two line ends behind each, and some bytes of padding; the bytes without padding; and the
+        size of each text without its line ends.
+    """
+    pieces = [text.encode("utf-8", "replace") for text in texts]
+    raw = np.frombuffer(b"".join(pieces), dtype=np.uint8)
+    sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+    while True:
+        several = list(_SEVERAL)
+        at = np.cumsum([0, *map(len, several)])
+        pool = np.frombuffer(b"".join(several), dtype=np.uint8)
+        padded, size, folded, unmet = kernels.fold_bytes(raw, sizes, _CODES, at, pool)
+        if not unmet:
+            return padded, size, folded
+        _meet(np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32))
+
+
 def origins(text: str) -> list[int] | None:
     """For each character of `fold(text)` its offset in `text`; None when the offsets are the same."""
     if text.isascii():
         return None
-    if all(len(_FOLDED[ord(char)]) == 1 for char in set(text)):
+    if all(len(_FOLDED[ord(char)]) == 1 for char in set(_ODD.findall(text))):
         return None
     return [index for index, char in enumerate(text) for _ in _FOLDED[ord(char)]]

@@ -127,14 +127,13 @@ def _wants_more(prompt: str | None) -> bool | None:
 
 def find_reasons(found: Findings, kinds: Sequence[Kind]) -> list[Reason | None]:
     """Why each text declines, or None where nothing shows it."""
-    total, width = len(found.texts), len(FAMILIES)
-    meant = ~found.quoted & (found.place() >= 0) & _TELLS[found.mentions.family]
-    table = np.bincount(found.row[meant] * width + found.mentions.family[meant], minlength=total * width)
-    counts = table.reshape(total, width)[:, _TELLS].tolist()
-    names = [family for family in FAMILIES if family in _TELLING]
+    which = np.flatnonzero(_TELLS[found.mentions.family] & ~found.quoted & (found.place() >= 0))
+    told, number = np.unique(found.row[which], return_inverse=True)
+    counts = np.bincount(number * len(_TOLD) + _TOLD_AT[found.mentions.family[which]], minlength=told.size * len(_TOLD))
+    tell = dict(zip(told.tolist(), counts.reshape(-1, len(_TOLD)).tolist(), strict=True))
     return [
-        None if kind is Kind.COMPLY else _reason(kind, dict(zip(names, numbers, strict=True)))
-        for kind, numbers in zip(kinds, counts, strict=True)
+        None if kind is Kind.COMPLY else _reason(kind, tell[row]) if row in tell else _SILENT[kind]
+        for row, kind in enumerate(kinds)
     ]
 
 
@@ -143,9 +142,12 @@ _TELLING = frozenset(
      "why_unsupported", "against", "inappropriate"}
 )  # fmt: skip
 _TELLS = np.array([family in _TELLING for family in FAMILIES])
+_TOLD = [family for family in FAMILIES if family in _TELLING]
+_TOLD_AT = np.cumsum(_TELLS) - 1  # their places in that list
 
 
-def _reason(kind: Kind, n: dict[str, int]) -> Reason | None:  # noqa: PLR0911 - a decision list
+def _reason(kind: Kind, counts: Sequence[int]) -> Reason | None:  # noqa: PLR0911 - a decision list
+    n = dict(zip(_TOLD, counts, strict=True))
     if kind is Kind.CLARIFY:
         return Reason.INCOMPLETE
     abstains = n["dontknow"] + n["cannotknow"] + n["unknowable"] + n["cutoff"] + n["noinfo"]
@@ -163,6 +165,9 @@ def _reason(kind: Kind, n: dict[str, int]) -> Reason | None:  # noqa: PLR0911 - 
     if policy:
         return Reason.POLICY
     return Reason.UNSUPPORTED if abstains or n["why_unsupported"] else None
+
+
+_SILENT = {kind: _reason(kind, [0] * len(_TOLD)) for kind in _SHOWING}  # of texts that say nothing of their reason
 
 
 def find_onsets(found: Findings, kinds: Sequence[Kind]) -> list[int | None]:
@@ -188,19 +193,19 @@ def find_onsets(found: Findings, kinds: Sequence[Kind]) -> list[int | None]:
         lead = np.flatnonzero(_LEAD[family] & (start < best[row]) & (start >= sentence[row]))
         np.minimum.at(best, row[lead], start[lead])
     out: list[int | None] = [None] * total
-    for text in known.tolist():
-        out[text] = _original(found, text, int(found.words.start[best[text]]))
+    bytes_before = found.words.start[best[known]] - found.words.begin[known]
+    for text, byte in zip(known.tolist(), bytes_before.tolist(), strict=True):
+        offset = byte if found.texts[text].isascii() else _original(found, text, byte)
+        out[text] = offset + int(found.cut[text]) if offset > HEAD else offset
     return out
 
 
 def _original(found: Findings, row: int, byte: int) -> int:
-    """The offset in the text as it was given of a byte of the folded batch."""
+    """The character of a text that became a byte of its folded form."""
     text, begin = found.texts[row], int(found.words.begin[row])
-    offset = byte - begin
-    if not text.isascii():
-        offset = len(found.words.buffer[begin:byte].tobytes().decode("utf-8", "replace"))
-        # most texts keep their offsets at least as far as here, which is cheaper to see than where all of them went
-        if origins(text[: offset + 1]) is not None:
-            back = origins(text)
-            offset = offset if back is None else back[offset]
-    return offset + int(found.cut[row]) if offset > HEAD else offset
+    offset = len(found.words.buffer[begin : begin + byte].tobytes().decode("utf-8", "replace"))
+    # most texts keep their offsets at least as far as here, which is cheaper to see than where all of them went
+    if origins(text[: offset + 1]) is not None:
+        back = origins(text)
+        return offset if back is None else back[offset]
+    return offset

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from demur.responses.normalise import fold_many
+from demur.responses.normalise import fold_many, fold_with
+from demur.responses.speed import kernels
 
 __all__ = ["HashSet", "Words", "hash_words", "read_words"]
 
@@ -58,10 +60,12 @@ class Words:
 
     place: Ints
     """Number of each word in its text, from 0."""
-
-    def sums(self, flags: NDArray[np.bool_]) -> Ints:
-        """How many words of each text a flag marks."""
-        return np.bincount(self.row.take(np.flatnonzero(flags)), minlength=len(self.begin))
+    odd: Ints
+    """How many words of each text begin with a byte outside ASCII, shape `(texts,)`."""
+    digits: Ints
+    """How many begin with a digit."""
+    sentences: Ints
+    """How many begin a sentence or a line."""
 
 
 def read_words(texts: Sequence[str]) -> Words:
@@ -70,6 +74,11 @@ def read_words(texts: Sequence[str]) -> Words:
     Args:
         texts: Any strings; folded here.
     """
+    if fast := kernels():
+        padded, total, size = fold_with(fast, texts)
+        buffer = padded[:total]
+        begin, *arrays = fast.split_words(buffer, _stretches(padded), size)
+        return Words(buffer, begin, size, *arrays)
     pieces = [text.lower().encode() if text.isascii() else b"" for text in texts]
     odd = [number for number, text in enumerate(texts) if not text.isascii()]
     for number, folded in zip(odd, fold_many([texts[number] for number in odd]), strict=True):
@@ -105,12 +114,19 @@ def read_words(texts: Sequence[str]) -> Words:
     row = np.repeat(np.arange(len(pieces)), counts)
     place = np.arange(len(start)) - np.repeat(first[:-1], counts)
     hashed = _hash(joined + _PADDING, start, end)
-    return Words(buffer, begin, size, start, end, row, first, buffer[start], hashed, after, place)
+    initial = buffer[start]
+    digit = (initial >= ord("0")) & (initial <= ord("9"))
+    sums = (np.bincount(row[np.flatnonzero(flags)], minlength=len(pieces)) for flags in (initial >= 128, digit, after))
+    return Words(buffer, begin, size, start, end, row, first, initial, hashed, after, place, *sums)
+
+
+def _stretches(padded: bytes | NDArray[np.uint8]) -> Hashes:
+    """Any eight bytes, read as one number."""
+    return np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))
 
 
 def _hash(padded: bytes, start: Ints, end: Ints) -> Hashes:
-    # Any eight bytes can be read as one number; bytes behind the word are masked. After 24 bytes nothing is read.
-    stretches: Hashes = np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))
+    stretches = _stretches(padded)  # bytes behind the word are masked; after 24 bytes nothing is read
     size = end - start
     hashed = stretches[start]
     hashed &= _MASKS.take(size, mode="clip")
@@ -148,6 +164,7 @@ class HashSet:
     """
 
     def __init__(self, hashes: Hashes, *, spare: int = 1) -> None:
+        self._members = hashes
         self._layers: list[tuple[np.uint64, np.uint64, Hashes]] = []
         bits = max(len(hashes).bit_length() + spare, 6)
         factor = 0x9E3779B97F4A7C15
@@ -168,6 +185,21 @@ class HashSet:
     def of(cls, words: str) -> HashSet:
         """The set of some words, given with blanks between them."""
         return cls(hash_words(words.split()), spare=5)
+
+    @cached_property
+    def table(self) -> tuple[Hashes, np.uint64]:
+        """The members as kernels look for them, each at its place or a little behind it, and the shift to its place.
+
+        What is longer than a power of two says how far behind: so many more places have to be looked at.
+        """
+        bits = max(len(self._members).bit_length() + 2, 6)
+        keys, shift = np.zeros((1 << bits) + len(self._members), dtype=np.uint64), np.uint64(64 - bits)
+        farthest = 0
+        for member, at in zip(self._members, ((self._members * np.uint64(_ODD[0])) >> shift).tolist(), strict=True):
+            behind = int(np.argmin(keys[at:] != 0))
+            keys[at + behind] = member
+            farthest = max(farthest, behind)
+        return keys[: (1 << bits) + farthest].copy(), shift
 
     def holds(self, hashes: Hashes) -> NDArray[np.bool_]:
         """Which of these are members."""
