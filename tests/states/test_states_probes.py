@@ -291,7 +291,6 @@ def test_shuffled_refusals_cannot_be_read_from_the_phantom(phantom_model, split_
     assert abs(np.mean(read) - 0.5) < 0.05
 
 
-
 def test_the_unembedding_difference_stands_beside_the_probe(phantom_model, split_groups):
     from demur.phantom.specification import default
 

@@ -70,8 +70,8 @@ def test_harm_and_refusal_are_read_apart_on_words_never_seen(variant):
         refusal_position=refusal.position, batch_size=128,
     )  # fmt: skip
     areas = beliefs.apart()
-    for name in ("harm", "harm among refused", "harm among accepted", "refusal among harmful", "refusal among harmless"):
-        assert areas[name].value >= 0.97, name
+    assert min(areas[name].value for name in ("harm", "harm among refused", "harm among accepted")) >= 0.97
+    assert min(areas[name].value for name in ("refusal among harmful", "refusal among harmless")) >= 0.97
     assert auroc(read.harmful, bag_of_words(fit.prompts, fit.harmful, read.prompts)).value <= 0.7
 
 
