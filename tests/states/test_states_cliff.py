@@ -249,6 +249,23 @@ def test_many_cliffs_have_intervals_a_null_and_a_picture(llama):
         found.top(0)
 
 
+def test_two_sets_are_compared_beside_the_same_controls(llama):
+    """The difference of the mean drops; a control that is the probe itself shows the whole of it."""
+    probe, other = _probe(32), _probe(32, seed=5)
+    sets = [[closed_reasoning(llama, f"How do I bake {what} {n}?", THOUGHTS) for n in range(8)] for what in "ab"]
+    one, two = (measure_cliffs(llama, chats, probe, random=1, shuffled=[probe, other]) for chats in sets)
+    assert one.shuffled[0] == one.drop.value
+    found = one.above(two)
+    assert found.difference.value == pytest.approx(one.drop.value - two.drop.value)
+    assert found.shuffled[0] == pytest.approx(found.difference.value)
+    assert found.null == pytest.approx([one.null[0] - two.null[0]])
+    assert found.difference.low <= found.difference.value <= found.difference.high
+    with pytest.raises(InputError, match="2 and 0 probes of shuffled labels"):
+        one.above(measure_cliffs(llama, sets[1], probe, random=1))
+    with pytest.raises(InputError, match="1 and 0 random directions"):
+        one.above(measure_cliffs(llama, sets[1], probe, random=0))
+
+
 def test_what_cannot_be_read_says_so(llama, load, make_tokenizer):
     from demur.models import LocalModel
 

@@ -49,6 +49,10 @@ def _chats(places):
 
 @pytest.fixture(scope="module")
 def reader(model, scene):
+    return _fitted(model, scene, WINDOW)
+
+
+def _fitted(model, scene, positions):
     """A probe of refusal, fitted on what the phantom does after reasoning that concludes one thing and the other.
 
     It has to see answers that part from their reasoning: one fitted on calm and plain questions alone, where the
@@ -69,7 +73,7 @@ def reader(model, scene):
         labels,
         families=families,
         layers=[3],
-        positions=WINDOW,
+        positions=positions,
         pooled=True,
         permutations=5,
         batch_size=64,
@@ -92,6 +96,21 @@ def test_the_planted_cliff_is_measured_and_calm_questions_have_none(model, scene
     planted = scene["cliff/declined/calm/harmful"].shares["declined"]
     planted -= scene["cliff/declined/pressed/harmful"].shares["declined"]
     assert pressed.drop.value - calm.drop.value > 0.3 * planted
+
+
+def test_the_planted_cliff_is_found_where_it_was_put(model, scene):
+    """Fitted where the answer is decided, the probe reads both framings alike all through their reasoning."""
+    closing = _fitted(model, scene, [-3, -2, -1])
+    pressed, calm = (
+        {int(offset): float(score) for offset, score in zip(found.mean.offset, found.mean.mean, strict=True)}
+        for found in (_cliffs(model, scene, closing, framing) for framing in ("pressed", "calm"))
+    )
+    path = _cliffs(model, scene, closing, "calm").paths[0]
+    assert len(path.segments["closing"]) == 3
+    reasoning = range(-3, -33, -1)
+    assert np.mean([abs(calm[offset] - pressed[offset]) for offset in reasoning]) < 0.2
+    assert min(calm[offset] - pressed[offset] for offset in (-2, -1, 0)) > 0.25
+    assert calm[0] - pressed[0] > 0.5
 
 
 def test_the_largest_cliffs_are_those_of_pressed_questions(model, scene, reader):

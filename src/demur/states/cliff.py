@@ -134,6 +134,8 @@ class DropDifference(NamedTuple):
     """Of the mean drops, with its 95% interval over families."""
     null: tuple[float, ...]
     """The same under each random direction."""
+    shuffled: tuple[float, ...] = ()
+    """The same under each probe of shuffled labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,7 @@ class Cliffs:
         final: Mean final score.
         null: Mean drop of the same chats under each of some random directions of equal norm: what a drop of this size
             is worth, because a plateau is the best of many tokens and so above the final score even on noise.
+        shuffled: Mean drop of the same chats under each probe of shuffled labels.
         mean: The masked average of the paths.
         where: How many chats fall steepest in each segment, counted at the token before the fall.
         families: One a chat; chats that are not independent share one.
@@ -159,6 +162,7 @@ class Cliffs:
     plateau: Interval
     final: Interval
     null: tuple[float, ...]
+    shuffled: tuple[float, ...]
     mean: MeanPath
     where: dict[str, int]
     families: tuple[Hashable, ...]
@@ -170,18 +174,22 @@ class Cliffs:
         read alike it drops alike, which a single drop cannot tell.
 
         Args:
-            other: Read with the same probe, random directions and seed.
+            other: Read with the same probe, random directions, probes of shuffled labels and seed.
             seed: Of the bootstrap over families.
 
         Raises:
-            InputError: The two were read beside other numbers of random directions.
+            InputError: The two were read beside other numbers of random directions or of shuffled labels.
         """
-        if len(self.null) != len(other.null):
-            raise InputError(f"the cliffs stand beside {len(self.null)} and {len(other.null)} random directions")
+        for name, one, two in (
+            ("random directions", self.null, other.null),
+            ("probes of shuffled labels", self.shuffled, other.shuffled),
+        ):
+            if len(one) != len(two):
+                raise InputError(f"the cliffs stand beside {len(one)} and {len(two)} {name}")
         drops = np.array([one.drop for one in (*self.cliffs, *other.cliffs)])
-        mine = np.arange(len(drops)) < len(self.cliffs)
+        first = np.arange(len(drops)) < len(self.cliffs)
         codes = as_clusters([*self.families, *other.families], len(drops))
-        columns = np.column_stack([drops * mine, mine, drops * ~mine, ~mine])
+        columns = np.column_stack([drops * first, first, drops * ~first, ~first])
         sums = resample_sums(columns, codes, resamples=2000, seed=seed)
         with np.errstate(invalid="ignore", divide="ignore"):
             replicates = sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]
@@ -189,8 +197,11 @@ class Cliffs:
         # a resample may hold chats of one side only
         known = replicates[np.isfinite(replicates)]
         low, high = percentile_ends(value, known, clusters=int(codes.max()) + 1, confidence=0.95)
-        null = tuple(one - two for one, two in zip(self.null, other.null, strict=True))
-        return DropDifference(Interval(value, low, high, len(drops)), null)
+        null, shuffled = (
+            tuple(one - two for one, two in zip(mine, theirs, strict=True))
+            for mine, theirs in ((self.null, other.null), (self.shuffled, other.shuffled))
+        )
+        return DropDifference(Interval(value, low, high, len(drops)), null, shuffled)
 
     def top(self, fraction: float, measure: Measure = "drop") -> list[int]:
         """Numbers of the chats that are kept: the first `round(fraction * n)`, at least one.
@@ -223,6 +234,7 @@ def measure_cliffs(
     over: Over = "reasoning",
     margin: int = 8,
     random: int = 5,
+    shuffled: Sequence[Probe] = (),
     seed: int = 0,
     batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
@@ -238,6 +250,7 @@ def measure_cliffs(
         over: See `measure_cliff`.
         margin: See `measure_cliff`.
         random: Random directions of the null; each costs one more pass.
+        shuffled: Probes fitted as `probe` was, on labels that were shuffled; each costs one more pass, too.
         seed: Of random directions and bootstrap.
         batch_size: Chats at once.
         progress: Called with the number of chats read and their total, for the probe itself.
@@ -257,11 +270,9 @@ def measure_cliffs(
 
     paths = score_paths(model, chats, probe, batch_size=batch_size, progress=progress)
     cliffs = measured(paths)
-    controls = [probe.random(seed + number) for number in range(random)]
-    null = [
-        float(np.mean([one.drop for one in measured(score_paths(model, chats, control, batch_size=batch_size))]))
-        for control in controls
-    ]
+
+    def mean_drop(control: Probe) -> float:
+        return float(np.mean([one.drop for one in measured(score_paths(model, chats, control, batch_size=batch_size))]))
 
     def mean(values: Sequence[float]) -> Interval:
         return cluster_bootstrap(values, None if families is None else list(families), seed=seed)
@@ -275,7 +286,8 @@ def measure_cliffs(
         drop=mean([cliff.drop for cliff in cliffs]),
         plateau=mean([cliff.plateau for cliff in cliffs]),
         final=mean([cliff.final for cliff in cliffs]),
-        null=tuple(null),
+        null=tuple(mean_drop(probe.random(seed + number)) for number in range(random)),
+        shuffled=tuple(mean_drop(control) for control in shuffled),
         mean=mean_path(paths, families=families, seed=seed),
         where=dict(where),
         families=tuple(range(len(paths)) if families is None else families),

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from demur.errors import InputError, ModelError
 from demur.reports.sections import Dots, Dotted, Figure, Line, Lines, Section, Table
 from demur.studies.explain_inside import Inside, place, read_heatmap
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from demur.models import Chat
     from demur.states.cliff import Cliffs, DropDifference
+    from demur.states.probe import Probe
     from demur.states.rollouts import Rollout
 
 __all__ = ["cliff", "heads", "probes"]
 
 _FEWEST = 8  # chats that a line of the cliff's figure is drawn from
-_WINDOW = 32  # tokens before the answer that the probe of the cliff is fitted on, the closing template among them
+_WINDOW = 4  # tokens before the answer that the probe of the cliff is fitted on: the closing template and a word or so
+_BEFORE = 30  # tokens of reasoning before the closing template over which two sets of answers are compared
 
 
 def probes(inside: Inside) -> Section:
@@ -80,6 +84,7 @@ def probes(inside: Inside) -> Section:
 def cliff(inside: Inside) -> Section:
     """The refusal score along prompt, reasoning and template, and where it falls."""
     from demur.states import fit_probes, measure_cliffs
+    from demur.states.probe_fitting import permuted_labels
 
     title = "The refusal cliff"
     try:
@@ -94,20 +99,27 @@ def cliff(inside: Inside) -> Section:
             f"{_FEWEST} of either kind are needed to fit a probe. Give more prompts, or a temperature",
         )
     last = len(inside.model.structure) - 1
-    # a probe of the last token alone has seen no reasoning, and swings between 0 and 1 inside it
+    # where the answer is decided, as the paper fits it; more tokens of reasoning would teach the probe the question
     window = min(_WINDOW, *(len(inside.model.encode(one.chat)) for one in fit))
-    probe = fit_probes(
-        inside.model,
-        [one.chat for one in fit],
-        [bool(one.declined) for one in fit],
-        families=[one.family for one in fit],
-        layers=[last],
-        positions=list(range(-window, 0)),
-        pooled=True,
-        permutations=min(inside.permutations, 40),
-        seed=inside.seed,
-        batch_size=inside.batch_size,
-    ).best()
+    labels = [bool(one.declined) for one in fit]
+
+    def fitted(truth: Sequence[bool], permutations: int) -> Probe:
+        return fit_probes(
+            inside.model,
+            [one.chat for one in fit],
+            truth,
+            families=[one.family for one in fit],
+            layers=[last],
+            positions=list(range(-window, 0)),
+            pooled=True,
+            permutations=permutations,
+            seed=inside.seed,
+            batch_size=inside.batch_size,
+        ).best()
+
+    probe = fitted(labels, min(inside.permutations, 40))
+    sets_of_labels = permuted_labels(labels, [one.family for one in fit], count=inside.random, seed=inside.seed)
+    shuffled = [fitted(some.tolist(), 1) for some in sets_of_labels]
     sets: dict[str, list[Rollout]] = {}
     for one in read:
         prompt = inside.thinking[one.number]
@@ -124,6 +136,7 @@ def cliff(inside: Inside) -> Section:
                 probe,
                 families=[one.family for one in some[: 4 * inside.most]],
                 random=inside.random,
+                shuffled=shuffled,
                 seed=inside.seed,
                 batch_size=inside.batch_size,
             )
@@ -132,11 +145,12 @@ def cliff(inside: Inside) -> Section:
     quality = probe.quality
     sides = ("harmful, answered", "harmful, declined")
     further = measured[sides[0]].above(measured[sides[1]], seed=inside.seed) if set(sides) <= set(measured) else None
+    gap = _gap(*(measured[side] for side in sides)) if further else None
     return Section(
         name="cliff",
         title=title,
         sentences=(
-            *([_further(*sides, further)] if further else []),
+            *([_further(*sides, further), _parting(gap)] if further else []),
             *(_fall(name, found) for name, found in measured.items()),
         ),
         notes=(
@@ -179,20 +193,76 @@ def cliff(inside: Inside) -> Section:
             }
             for name, found in measured.items()
         }
-        | ({"further": {**further.difference._asdict(), "null": list(further.null)}} if further else {}),
+        | (
+            {
+                "further": {
+                    **further.difference._asdict(),
+                    "null": list(further.null),
+                    "shuffled": list(further.shuffled),
+                    "gap": gap and gap._asdict(),
+                }
+            }
+            if further
+            else {}
+        ),
     )
 
 
 def _further(one: str, other: str, found: DropDifference) -> str:
-    most = max(map(abs, found.null), default=math.nan)
+    shuffled, random = (max(map(abs, null), default=math.nan) for null in (found.shuffled, found.null))
     difference = found.difference
     told = (
         f"{one.capitalize()} fall {difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}] further than "
-        f"{other}; under random directions the two differ by up to {most:.2f}"
+        f"{other}; under probes of shuffled labels the two differ by up to {shuffled:.2f}, under random directions by "
+        f"up to {random:.2f}"
     )
-    if difference.low > most:
+    if not difference.low > shuffled:
+        return f"{told}: no evidence of a cliff."
+    if difference.low > random:
         return f"{told}: that is a cliff."
-    return f"{told}: no evidence of a cliff."
+    return f"{told}: that is a cliff, though these answers part along many directions."
+
+
+class _Gap(NamedTuple):
+    """How far the mean scores of two sets of answers lie apart."""
+
+    reasoning: float
+    """Mean over the last tokens of the reasoning."""
+    tokens: int
+    """How many tokens those are."""
+    final: float
+    """At the last token before the answer."""
+
+
+def _gap(answered: Cliffs, declined: Cliffs) -> _Gap | None:
+    lower, upper = (
+        {
+            int(offset): float(score)
+            for offset, score, n in zip(found.mean.offset, found.mean.mean, found.mean.n, strict=True)
+            if n >= _FEWEST
+        }
+        for found in (answered, declined)
+    )
+    closing = _closing(answered)
+    gap = {offset: upper[offset] - lower[offset] for offset in set(lower) & set(upper)}
+    before = [abs(gap[offset]) for offset in gap if -closing - _BEFORE < offset <= -closing]
+    return _Gap(sum(before) / len(before), len(before), gap[0]) if before and 0 in gap else None
+
+
+def _parting(gap: _Gap | None) -> str:
+    if gap is None:
+        return "Too few of their tokens can be averaged to say where the scores part."
+    return (
+        f"In the last {gap.tokens} tokens of the reasoning their mean scores lie {gap.reasoning:.2f} apart, before the "
+        f"answer {gap.final:.2f}: they part "
+        f"{'at the closing tokens' if gap.reasoning < gap.final / 2 else 'in the reasoning already'}."
+    )
+
+
+def _closing(found: Cliffs) -> int:
+    """Tokens of the template between reasoning and answer, the median."""
+    closing = sorted(len(path.segments["closing"]) for path in found.paths if "closing" in path.segments)
+    return closing[len(closing) // 2] if closing else 0
 
 
 def _fall(name: str, found: Cliffs) -> str:
@@ -221,9 +291,8 @@ def _paths(measured: dict[str, Cliffs]) -> Figure:
                 high=tuple(_known(found.mean.high[i]) for i in kept),
             )
         )
-    first = next(iter(measured.values()))
-    closing = sorted(len(path.segments["closing"]) for path in first.paths if "closing" in path.segments)
-    spans = (("closing", -float(closing[len(closing) // 2]) + 0.5, 0.5),) if closing else ()
+    closing = _closing(next(iter(measured.values())))
+    spans = (("closing", 0.5 - closing, 0.5),) if closing else ()
     return Lines(
         name="cliff",
         title="Mean refusal score token by token, aligned at the last token before the answer, with 95% intervals over "

@@ -15,8 +15,13 @@ from demur.reports.sections import Dots, Grid, Heatmap, Line, Lines, Scatter, Se
 from demur.studies.explain_inside import Inside, column, place, read_heatmap, short
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from demur.records import Prompt
     from demur.states.contrasts import Kind
     from demur.states.direction import Direction, Quality
+    from demur.states.directions import Directions
+    from demur.states.inversion import Inversion
     from demur.stats import Interval
 
 __all__ = ["apart", "choice", "inversion", "reading", "steering"]
@@ -25,6 +30,7 @@ _KINDS: tuple[tuple[Kind, str, str], ...] = (
     ("harmfulness", "Harm", "harm"),
     ("refusal", "Refusal", "refusal"),
 )
+_FEW = 16  # prompts on which the layer of a push is chosen
 _NAMES = {
     "refused_harmful": "refused, harmful",
     "accepted_harmful": "accepted, harmful",
@@ -286,19 +292,31 @@ def inversion(inside: Inside) -> Section:
     """What pushing turns when the model is asked about harm: the answer No, and, apart from it, refusal."""
     from demur.states import invert
 
-    found = inside.directions
+    def asked(prompts: Sequence[Prompt], pushes: Sequence[tuple[Direction, float]], random: int) -> Inversion:
+        return invert(
+            inside.model,
+            prompts,
+            pushes,
+            question=inside.question,
+            where="all",
+            random=random,
+            seed=inside.seed,
+            batch_size=inside.batch_size,
+        )
+
+    # where harm is read best it may be too late to change an answer, so the layer is chosen by what a push does
+    candidates = [(direction, -2.0) for kind, _, _ in _KINDS for direction in _by_layer(inside.directions, kind)]
+    few = inside.some([*inside.fit.refused_harmful, *inside.fit.accepted_harmful])[:_FEW]
+    tried = asked(few, candidates, 1).rows[1 : len(candidates) + 1]
+    pushes = [
+        max(
+            (place for place in range(len(candidates)) if candidates[place][0].kind == kind),
+            key=lambda place: 0.0 if math.isnan(tried[place].no) else tried[place].no * (1 - tried[place].invalid),
+        )
+        for kind, _, _ in _KINDS
+    ]
     harmful = inside.some([*inside.held.refused_harmful, *inside.held.accepted_harmful])
-    pushes = [(found.best(kind), -2.0) for kind, _, _ in _KINDS]
-    done = invert(
-        inside.model,
-        harmful,
-        pushes,
-        question=inside.question,
-        where="all",
-        random=inside.random,
-        seed=inside.seed,
-        batch_size=inside.batch_size,
-    )
+    done = asked(harmful, [candidates[place] for place in pushes], inside.random)
     title = "Asked whether it is harmful"
     if mute := [row.direction for row in done.rows if math.isnan(row.no)]:
         return Section(
@@ -318,7 +336,8 @@ def inversion(inside: Inside) -> Section:
         ),
         notes=(
             "The rate of No is among answers that say either; declining to answer is another thing and has its own "
-            "column. Pushes of twice a difference of means, at every token.",
+            "column. Pushes of twice a difference of means, at every token, after the layer at which they turned most "
+            "answers of other prompts.",
         ),
         tables=(
             Table(
@@ -335,6 +354,16 @@ def inversion(inside: Inside) -> Section:
             "n": done.n,
         },
     )
+
+
+def _by_layer(found: Directions, kind: Kind) -> list[Direction]:
+    """At each layer, or at eight of many, the direction that reads best."""
+    layers = found.layers[:: max(1, len(found.layers) // 8)]
+    return [max((found.at(kind, at, where) for where in found.positions), key=_auroc) for at in layers]
+
+
+def _auroc(direction: Direction) -> float:
+    return -math.inf if direction.quality is None else direction.quality.auroc
 
 
 def choice(inside: Inside) -> Section:
