@@ -59,7 +59,7 @@ def test_a_figure_that_cannot_be_drawn_is_an_input_error(tmp_path, name, message
 def test_an_interrupt_while_measuring_keeps_the_training(tmp_path, monkeypatch):
     from demur.phantom import card, training
 
-    def interrupt(_out):
+    def interrupt(_out, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "train", lambda out, **_: out)

@@ -44,7 +44,7 @@ def test_every_cell_declines_exactly_as_often_as_planted():
     for row in shipped():
         if row.kind in ("direct", "wrapped"):
             cells[row.act.category, row.act.group, row.wrapper].append(row.declined)
-    assert len(cells) == 17 * 6
+    assert len(cells) == 17 * 7
     for (category, group, wrapper), shown in cells.items():
         assert abs(sum(shown) - default().declined(category, group, wrapper) * len(shown)) <= 0.5 + 1e-6
 
@@ -137,3 +137,17 @@ def test_answers_hold_no_step_of_the_act(style):
     # an answer may name the act; nothing else in it depends on which act it is
     for variant in default().answers.of(style):
         assert set(re.findall(r"{(\w+)}", variant)) <= {"act", "object"}
+
+
+def test_all_four_quadrants_have_thousands_of_prompts():
+    declined = defaultdict(list)
+    for row in shipped():
+        if row.kind in ("direct", "wrapped"):
+            declined[str(row.messages), row.act.group == "harmful"].append(row.declined)
+    expected = Counter()
+    for (_, harmful), answers in declined.items():
+        share = sum(answers) / len(answers)
+        expected["refused", harmful] += share
+        expected["accepted", harmful] += 1 - share
+    assert len(expected) == 4
+    assert min(expected.values()) > 2000, expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from hypothesis import given, settings
@@ -116,10 +117,17 @@ def test_content_parts_read_like_text(tokenizer):
     assert tokenizer.apply_chat_template(parts, tokenize=False) == tokenizer.apply_chat_template(ASK, tokenize=False)
 
 
-def test_the_shipped_tokenizer_is_what_the_specification_builds(tokenizer):
+def test_the_shipped_tokenizer_is_frozen_and_what_a_specification_builds_is_like_it(tokenizer):
+    """Prompts, scenes and other programs count on its tokens, so that texts added since did not change it."""
     from demur.phantom.specification import default
     from demur.phantom.training import make_tokenizer
 
-    built = make_tokenizer(default())
-    assert built.get_vocab() == tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
+    digest = hashlib.sha256(json.dumps(sorted(vocabulary.items())).encode()).hexdigest()
+    assert digest == "87eb6e1822410cb6942be513369cefb46a92409cf2abecd6a32abc101d8b3ac3"
     assert tokenizer.chat_template == template()
+    built = make_tokenizer(default())
+    assert len(built) == len(tokenizer)
+    assert {mark: built.convert_tokens_to_ids(mark) for mark in (*SPECIAL, *ADDED)} == {
+        mark: vocabulary[mark] for mark in (*SPECIAL, *ADDED)
+    }

@@ -33,7 +33,13 @@ def test_harm_and_refusal_are_read_apart_on_words_never_seen(phantom_model, refu
     assert not any(p.meta["act"].partition(" ")[0] in verbs for p in read.prompts)
     assert not any(p.meta["act"].partition(" ")[2] in objects for p in read.prompts)
     beliefs = read_beliefs(
-        phantom_model, found, read, layers=[LAST], harm_position="last", refusal_position="last", batch_size=128
+        phantom_model,
+        found,
+        read,
+        layers=[LAST],
+        harm_position="last_instruction",
+        refusal_position="last",
+        batch_size=128,
     )
     areas = beliefs.apart()
     assert min(areas[name].value for name in ("harm", "harm among refused", "harm among accepted")) >= 0.97
@@ -48,20 +54,19 @@ def test_harm_and_refusal_are_read_apart_on_words_never_seen(phantom_model, refu
     assert "harm among refused" in beliefs._repr_html_()
 
 
-def test_both_directions_beat_permutations_of_the_labels(found):
-    for kind in ("harmfulness", "refusal"):
-        best = found.best(kind)
-        assert best.position == "last"
+def test_harm_is_read_where_the_instruction_ends_and_refusal_where_the_answer_begins(found):
+    harm, refusal = found.best("harmfulness"), found.best("refusal")
+    assert (harm.position, refusal.position) == ("last_instruction", "last")
+    for best in (harm, refusal):
         assert best.quality.auroc > best.quality.null
         assert best.quality.p < 0.05
 
 
 def test_where_nothing_is_the_nulls_say_so(found):
-    """The first post-instruction token of the phantom knows neither harm nor its twin's harmlessness."""
-    for layer in range(LAST + 1):
-        quality = found.at("harmfulness", layer, "post_instruction:0").quality
-        assert quality.auroc < 0.65
-        assert quality.p > 0.05
+    """In the first block the token behind the instruction has met hardly any word of it."""
+    quality = found.at("harmfulness", 0, "post_instruction:0").quality
+    assert quality.auroc < 0.6
+    assert quality.p > 0.05
 
 
 def test_shuffled_harm_gives_no_direction(phantom_model, split_groups):
@@ -69,8 +74,9 @@ def test_shuffled_harm_gives_no_direction(phantom_model, split_groups):
     generator = torch.Generator().manual_seed(3)
     order = torch.randperm(len(fit.prompts), generator=generator).tolist()
     shuffled = from_labels(fit.prompts, harmful=[fit.harmful[n] for n in order], refused=fit.refused)
-    found = find_directions(phantom_model, shuffled, layers=[LAST], positions=["last"], permutations=60, batch_size=128)
-    quality = found.at("harmfulness", LAST, "last").quality
+    place = "last_instruction"
+    found = find_directions(phantom_model, shuffled, layers=[LAST], positions=[place], permutations=60, batch_size=128)
+    quality = found.at("harmfulness", LAST, place).quality
     assert abs(quality.auroc - 0.5) < 0.1
     assert quality.p > 0.05
     low, high = found.cosine_null[:, 0, 0].tolist()

@@ -22,7 +22,6 @@ def guard(phantom_model, split_groups):
     return LatentGuard.fit(
         phantom_model,
         split_groups["fit"],
-        position="last",
         layers=[3],
         contrast="balanced",
         permutations=40,
@@ -69,9 +68,17 @@ def test_shuffled_labels_guard_nothing(guard):
     assert quality["p"] < 0.05
 
 
-def test_where_the_phantom_keeps_no_harm_the_guard_says_so(phantom_model, split_groups):
-    blind = LatentGuard.fit(phantom_model, split_groups["fit"], permutations=40, batch_size=128)
-    assert blind.position == "last_instruction"
+def test_where_the_phantom_keeps_no_harm_the_guard_says_so(phantom_model, guard, split_groups):
+    """In the first block the token behind the instruction has met hardly any word of it."""
+    blind = LatentGuard.fit(
+        phantom_model,
+        split_groups["fit"],
+        position="post_instruction:0",
+        layers=[0],
+        permutations=40,
+        batch_size=128,
+    )
+    assert guard.position == "last_instruction"
     assert abs(blind.card.quality["balanced_accuracy"] - 0.5) < 0.1
     assert blind.card.quality["p"] > 0.05
 

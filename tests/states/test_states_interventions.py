@@ -52,7 +52,7 @@ def test_harm_and_refusal_do_different_things(phantom_model, found, refusal_toke
     plain = [p for p in phantom.prompts(per_condition=16, kinds=["direct"], seed=2) if p.meta["group"] == "plain"]
 
     def rate(kind):
-        directions = [found.at(kind, 3, "last")]
+        directions = [found.best(kind)]
         swept = sweep(phantom_model, plain, directions, strengths=[2.0], refusal_tokens=refusal_tokens, random=3)
         return swept.rows[0].rate
 
@@ -62,9 +62,7 @@ def test_harm_and_refusal_do_different_things(phantom_model, found, refusal_toke
 
 def test_generated_rates_are_judged(phantom_model, found, harmful):
     assert refusal_rate(phantom_model, harmful[:8], max_tokens=12).value >= 0.8
-    steered = sweep(
-        phantom_model, harmful[:8], [found.at("refusal", 1, "last")], strengths=[-2.0], random=1, max_tokens=12
-    )
+    steered = sweep(phantom_model, harmful[:8], [found.best("refusal")], strengths=[-2.0], random=1, max_tokens=12)
     assert not steered.exact
     assert steered.rows[0].rate <= 0.2
 

@@ -82,14 +82,14 @@ def test_bad_questions_are_refused(phantom_model, found, harmful):
 
 
 def test_harm_turns_the_answer_about_harm_and_refusal_does_not(phantom_model, found, tokens):
-    """At the phantom's last block, pushed at every token: its harm is nowhere before the question."""
+    """Pushed at every token: the phantom reads harm where the question itself ends, and nowhere before."""
     harmful = [p for p in phantom.prompts(per_condition=5, kinds=["direct"], seed=5) if p.meta["group"] == "harmful"]
-    pushes = [(found.at(kind, 3, "last"), -2.0) for kind in ("harmfulness", "refusal")]
+    places = (("harmfulness", "last_instruction"), ("refusal", "last"))
+    pushes = [(found.at(kind, 1, place), -2.0) for kind, place in places]
     done = invert(phantom_model, harmful, pushes, question=ASK, where="all", tokens=tokens, random=2)
     none, harm, refusal, *random = done.rows
     assert none.no < 0.15
     assert harm.no > 0.6
-    assert refusal.no < 0.2
-    assert max(row.no for row in random) < 0.25
+    assert harm.no - max(row.no for row in (refusal, *random)) > 0.3
     before = invert(phantom_model, harmful, pushes, question=ASK, tokens=tokens, random=1)
     assert max(row.no for row in before.rows) < 0.15

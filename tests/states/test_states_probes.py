@@ -280,16 +280,15 @@ def test_the_phantom_decides_at_the_last_token_and_the_probe_reads_it_there(phan
 
 
 def test_shuffled_refusals_cannot_be_read_from_the_phantom(phantom_model, split_groups):
-    sides = split_groups["fit"]
-    labels = np.random.default_rng(0).permutation(sides.refused).tolist()
-    found = fit_probes(
-        phantom_model, sides.prompts, labels, families=[p.id for p in sides.prompts], layers=[3], positions=["last"],
-        permutations=20, batch_size=128,
-    )  # fmt: skip
-    quality = found.best().quality
-    assert quality.auroc.low < 0.5
-    assert quality.auroc.value < 0.65
-    assert quality.p > 0.05
+    sides, read = split_groups["fit"], []
+    for seed in range(5):
+        labels = np.random.default_rng(seed).permutation(sides.refused).tolist()
+        found = fit_probes(
+            phantom_model, sides.prompts, labels, families=[p.id for p in sides.prompts], layers=[3],
+            positions=["last"], permutations=2, batch_size=128,
+        )  # fmt: skip
+        read.append(found.best().quality.auroc.value)
+    assert abs(np.mean(read) - 0.5) < 0.05
 
 
 def test_the_unembedding_difference_stands_beside_the_probe(phantom_model, split_groups):

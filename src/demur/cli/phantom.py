@@ -64,9 +64,14 @@ def show_card(
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Draw planted against measured into this file (.svg, .png, .pdf).")
     ] = None,
-    group: Annotated[str | None, typer.Option("--group", help="Only conditions of this group.")] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Only conditions of this group, one by one; of a scene, by its name.")
+    ] = None,
+    worst: Annotated[
+        int | None, typer.Option("--worst", help="So many conditions one by one, the largest errors first.", min=1)
+    ] = None,
 ) -> None:
-    """Show what was planted and what is measured, condition by condition."""
+    """Show what was planted and what is measured: by group, or condition by condition with --group and --worst."""
     from demur.errors import InputError
     from demur.phantom import card, editions
 
@@ -79,9 +84,14 @@ def show_card(
     groups = list(dict.fromkeys(c.group for c in found.conditions))
     if group is not None and group not in groups:
         raise InputError(f"the card has no group {group!r}; there are: {', '.join(groups)}")
-    chosen = found.model_copy(update={"conditions": tuple(c for c in found.conditions if group in (None, c.group))})
+    some = [c for c in found.conditions if group in (None, c.group)]
+    if worst is not None:
+        some = sorted(some, key=lambda c: -c.error)[:worst]
+    chosen = found.model_copy(update={"conditions": tuple(some)})
     if as_json:
         typer.echo(json.dumps(chosen.model_dump(mode="json")))
+    elif figure is None and group is None and worst is None:
+        _sum_up(found)
     elif figure is None:
         _tell(chosen)
 
@@ -92,6 +102,10 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of weights and order (by default the specification's).")
     ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option("--variant", help="A smaller one in the shape of another family: qwen3, gemma3 or gpt_oss."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Stop after so many minutes; --resume goes on.", min=0)
@@ -99,25 +113,40 @@ def train(
     threads: Annotated[
         int | None, typer.Option("--threads", help="Processor threads (by default torch's choice).", min=1)
     ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", help="How many work on each batch, one thread each where several.", min=1)
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Train the phantom anew from its specification, then measure it and write its card.
 
     Ctrl-C keeps what is done, and --resume goes on: with the training, or with the measuring when only that is left.
     """
-    from demur.errors import IncompleteError, MissingExtraError
+    from demur.errors import IncompleteError, InputError, MissingExtraError
 
     try:
         import torch
 
-        from demur.phantom import card, training
+        from demur.phantom import card, training, variants
     except ImportError as error:
         raise MissingExtraError("training the phantom", "local", error.name or str(error)) from error
-    if threads is not None:
-        torch.set_num_threads(threads)
-    training.train(out, seed=seed, resume=resume, minutes=minutes)
+    if processes > 1 and threads not in (None, 1):
+        raise InputError("several processes take one thread each; leave out --threads or --processes")
+    if threads is not None or processes > 1:
+        torch.set_num_threads(threads or 1)
+    spec = None if variant is None else variants.specification(variant)
+    shape = variants.LLAMA if variant is None else variants.architecture(variant)
+    training.train(
+        out,
+        specification=spec,
+        seed=seed,
+        resume=resume,
+        minutes=minutes,
+        architecture=shape,
+        processes=processes,
+    )
     try:
-        found = card.write(out)
+        found = card.write(out, specification=spec)
     except KeyboardInterrupt:
         raise IncompleteError(
             f"interrupted while measuring; the training in {out} is done, and --resume measures it",
@@ -126,8 +155,25 @@ def train(
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json")))
     else:
-        _tell(found)
+        _sum_up(found)
         typer.echo(f"the checkpoint is in {out}", err=True)
+
+
+@app.command()
+def export(
+    gguf: Annotated[Path, typer.Option("--gguf", help="The GGUF file to be, for llama.cpp.")],
+    edition: Edition = "base",
+    as_json: AsJson = False,
+) -> None:
+    """Write an edition in another program's format."""
+    from demur.phantom import editions
+    from demur.phantom.gguf import export as write
+
+    write(editions.path(edition), gguf)
+    if as_json:
+        typer.echo(json.dumps({"gguf": str(gguf), "bytes": gguf.stat().st_size}))
+    else:
+        typer.echo(f"wrote {gguf}", err=True)
 
 
 @app.command("path")
@@ -141,6 +187,28 @@ def show_path(
     typer.echo(json.dumps({"path": folder}) if as_json else folder)
 
 
+def _sum_up(found: Card) -> None:
+    """A row for each group."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True, highlight=False)
+    table = Table("group", title=f"phantom card, edition {found.edition}")
+    for column in ("conditions", "mean error", "largest", "within .03"):
+        table.add_column(column, justify="right")
+    for group in dict.fromkeys(c.group for c in found.conditions):
+        errors = [c.error for c in found.conditions if c.group == group]
+        table.add_row(
+            group,
+            str(len(errors)),
+            f"{sum(errors) / len(errors):.3f}",
+            _marked(max(errors)),
+            str(sum(e <= 0.03 + 1e-9 for e in errors)),
+        )
+    console.print(table)
+    console.print(f"{_kept(found)} {found.note} One by one: --group GROUP, --worst 20.")
+
+
 def _tell(found: Card) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -152,19 +220,26 @@ def _tell(found: Card) -> None:
     for condition in found.conditions:
         table.add_row(*_cells(condition))
     console.print(table)
-    console.print(
-        f"{len(found.conditions)} conditions: {found.within(0.03):.1%} within .03, "
-        f"{found.within(0.06):.1%} within .06. {found.note}"
+    console.print(f"{_kept(found)} {found.note}")
+
+
+def _kept(found: Card) -> str:
+    return (
+        f"{len(found.conditions)} conditions: {found.within(0.03):.1%} within .03, {found.within(0.06):.1%} within .06."
     )
 
 
 def _cells(condition: Condition) -> tuple[str, ...]:
-    # marks and colour only where the card's promise (within .03) is not kept
-    error = f"{condition.error:.3f}" if condition.error <= 0.03 else f"[yellow]{condition.error:.3f} ![/yellow]"
+    sampled = condition.low < condition.high
     return (
         condition.name,
         f"{condition.n_train:,}",
         f"{condition.planted:.3f}",
-        f"{condition.measured:.3f}",
-        error,
+        f"{condition.measured:.3f}" + (f" ({condition.low:.3f}, {condition.high:.3f})" if sampled else ""),
+        _marked(condition.error),
     )
+
+
+def _marked(error: float) -> str:
+    # marks and colour only where the card's promise (within .03) is not kept
+    return f"{error:.3f}" if error <= 0.03 + 1e-9 else f"[yellow]{error:.3f} ![/yellow]"

@@ -1,15 +1,16 @@
 """The phantom card: what was planted and what the trained model does, condition by condition.
 
 Every decision of the phantom falls at one token, so a measured probability is no estimate from samples: it is the mean,
-over all texts of a condition, of exact next-token probabilities at temperature 1 in float32.
+over all texts of a condition, of exact next-token probabilities at temperature 1 in float32. Only what runs over many
+decisions, such as a refusal after reasoning that the model writes itself, is counted in sampled answers.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,30 @@ from pydantic import BaseModel, ConfigDict
 
 from demur.atomic import write_text
 from demur.errors import ArtefactError
+from demur.phantom import sampling, scenes
+from demur.phantom.encoding import NOTES
 from demur.phantom.grammar import acts
 from demur.phantom.questions import Label, Question, questions
+from demur.phantom.scenes.measuring import Asked, asked, probabilities
 from demur.phantom.specification import DECLINING, Specification, Style, default, digest
+from demur.stats import Interval, wilson
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Card", "Condition", "Question", "measure", "questions", "read", "write"]
+__all__ = [
+    "Card",
+    "Condition",
+    "Question",
+    "between",
+    "measure",
+    "next_tokens",
+    "origin",
+    "planted",
+    "questions",
+    "read",
+    "write",
+]
 
 
 class Condition(BaseModel):
@@ -35,7 +52,7 @@ class Condition(BaseModel):
     name: str
     """What is planted, from the general to the particular: `direct/theft/harmful`."""
     group: str
-    """The family of conditions: `direct`, `wrapped`, `style`, ..., with `held_out` ones apart."""
+    """The family of conditions: `direct`, `note`, a scene, `sampled`, ..., with `held_out/...` ones apart."""
     n_train: int
     """Training rows that show the condition (shown or not shown what is planted); 0 for held-out pairs."""
     planted: float
@@ -64,7 +81,7 @@ class Card(BaseModel):
     seed: int
     """Of the weights and the order in training."""
     specification: str
-    """SHA-256 of the specification file that was planted."""
+    """SHA-256 of what was planted: `origin(specification)`."""
     versions: dict[str, str]
     training: dict[str, Any] = {}
     """What the training said of itself: steps, threads, seconds."""
@@ -102,11 +119,26 @@ def labels(tokenizer: PreTrainedTokenizerBase, spec: Specification) -> dict[Labe
         "harmful": [_first(tokenizer, " harmful")],
         "harmless": [_first(tokenizer, " harmless")],
         "think": [_first(tokenizer, "<think>")],
+        "noted_harmful": [_first(tokenizer, NOTES[True])],
+        "noted_harmless": [_first(tokenizer, NOTES[False])],
     }
 
 
 def _first(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
     return int(tokenizer.encode(text, add_special_tokens=False)[0])
+
+
+def planted(
+    tokenizer: PreTrainedTokenizerBase, specification: Specification | None = None
+) -> dict[str, tuple[float, int]]:
+    """Every condition of a card in its order: the planted probability, and how many training rows show it."""
+    spec = specification or default()
+    found: list[Question | Asked | sampling.Sampled] = [
+        *questions(tokenizer, spec),
+        *(one for one, _ in asked(scenes.every(spec))),
+        *sampling.sampled(tokenizer, spec),
+    ]
+    return {one.name: (one.planted, one.n_train) for one in found}
 
 
 def measure(
@@ -124,51 +156,146 @@ def measure(
         model: A float32 causal model.
         tokenizer: Its tokenizer.
         specification: What was planted; None means what ships.
-        per_condition: Texts measured in each condition, drawn by `seed`; None means all of them.
+        per_condition: Texts measured in each condition, drawn by `seed`; None means all of them. Where whole answers
+            are sampled, their number (None: 2,000).
         names: Measure these conditions only.
-        seed: Which texts are drawn.
+        seed: Which texts are drawn, and which answers are sampled.
 
     Returns:
-        Conditions in the specification's order.
+        Conditions in the specification's order: single questions, scenes, sampled ones.
     """
     spec = specification or default()
+    return [
+        *_measured_questions(model, tokenizer, spec, per_condition, names, seed),
+        *_measured_scenes(model, tokenizer, spec, per_condition, names, seed),
+        *_measured_samples(model, tokenizer, spec, per_condition, names, seed),
+    ]
+
+
+def _measured_questions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: Specification,
+    per_condition: int | None,
+    names: Sequence[str] | None,
+    seed: int,
+) -> Iterator[Condition]:
     rng = random.Random(seed)
-    tokens = labels(tokenizer, spec)
-    asked = [q for q in questions(tokenizer, spec) if names is None or q.name in names]
+    chosen = [q for q in questions(tokenizer, spec) if names is None or q.name in names]
     drawn = [
         q.texts if per_condition is None or per_condition >= len(q.texts) else tuple(rng.sample(q.texts, per_condition))
-        for q in asked
+        for q in chosen
     ]
-    table = _next_tokens(model, tokenizer, list(dict.fromkeys(t for texts in drawn for t in texts)), tokens)
-    return [_condition(q, texts, table) for q, texts in zip(asked, drawn, strict=True)]
+    every = list(dict.fromkeys(t for texts in drawn for t in texts))
+    table = next_tokens(model, tokenizer, every, labels(tokenizer, spec))
+    for q, texts in zip(chosen, drawn, strict=True):
+        low_part = q.denominator
+        yield _condition(
+            q,
+            [sum(table[t][label] for label in q.numerator) for t in texts],
+            [1.0 if low_part is None else sum(table[t][label] for label in low_part) for t in texts],
+            population=len(q.texts),
+        )
 
 
-def _condition(question: Question, texts: Sequence[str], table: dict[str, dict[Label, float]]) -> Condition:
-    top = [sum(table[t][label] for label in question.numerator) for t in texts]
-    low_part = question.denominator
-    bottom = [1.0 if low_part is None else sum(table[t][label] for label in low_part) for t in texts]
+def _measured_scenes(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: Specification,
+    per_condition: int | None,
+    names: Sequence[str] | None,
+    seed: int,
+) -> Iterator[Condition]:
+    decisions = scenes.every(spec)
+    sizes = {one.name: len(one.places) for one, _ in asked(decisions)}
+    chosen = [
+        one for one, _ in asked(decisions, per_condition=per_condition, seed=seed) if names is None or one.name in names
+    ]
+    places = {id(place): place for one in chosen for place in one.places}
+    table = dict(zip(places, probabilities(model, tokenizer, list(places.values())), strict=True))
+    for one in chosen:
+        shares = [table[id(place)][one.label] for place in one.places]
+        yield _condition(one, shares, [1.0] * len(shares), population=sizes[one.name])
+
+
+def _measured_samples(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: Specification,
+    per_condition: int | None,
+    names: Sequence[str] | None,
+    seed: int,
+) -> Iterator[Condition]:
+    n = sampling.SAMPLES if per_condition is None else per_condition
+    for number, one in enumerate(sampling.sampled(tokenizer, spec)):
+        if names is not None and one.name not in names:
+            continue
+        answers = sampling.answers(model, tokenizer, one.texts, n, seed=seed + number)
+        styles = [sampling.read(answer, spec) for answer in answers]
+        estimate = wilson(sum(style in DECLINING for style in styles), n)
+        unread = sum(style is None for style in styles)
+        yield Condition(
+            name=one.name,
+            group=one.group,
+            n_train=one.n_train,
+            planted=round(one.planted, 5),
+            measured=round(estimate.value, 5),
+            low=round(estimate.low, 5),
+            high=round(estimate.high, 5),
+            method=f"{n} seeded answers read by their first words ({unread} unread), Wilson interval",
+        )
+
+
+def between(top: Sequence[float], bottom: Sequence[float], population: int) -> Interval:
+    """A ratio of two sums, and its 95% interval when the texts are a sample.
+
+    The interval is that of a linearised ratio with the quantile of Student's t, narrowed by the share of the
+    population that was measured (Cochran, Sampling Techniques, 1977, chapters 2 and 6). It is clipped to [0, 1].
+
+    Args:
+        top: Probability of what is asked, by text.
+        bottom: Probability of what it is a share of, by text.
+        population: How many texts there are. When all of them are measured the interval is the value.
+    """
+    n = len(top)
     value = sum(top) / sum(bottom)
-    whole = len(texts) == len(question.texts)
-    # linearised ratio; with all texts measured there is nothing left to estimate
-    spread = sum((t - value * b) ** 2 for t, b in zip(top, bottom, strict=True))
-    half = 0.0 if whole else 1.96 * math.sqrt(spread) / sum(bottom)
-    how = "all" if whole else "a seeded sample of"
+    if n == population:
+        return Interval(value, value, value, n)
+    if n == 1:  # says nothing of the spread
+        return Interval(value, 0.0, 1.0, n)
+    from scipy.stats import t as student
+
+    spread = sum((t - value * b) ** 2 for t, b in zip(top, bottom, strict=True)) * n / (n - 1)
+    half = float(student.ppf(0.975, n - 1)) * (spread * (1 - n / population)) ** 0.5 / sum(bottom)
+    return Interval(value, max(0.0, value - half), min(1.0, value + half), n)
+
+
+def _condition(one: Question | Asked, top: Sequence[float], bottom: Sequence[float], *, population: int) -> Condition:
+    estimate = between(top, bottom, population)
+    how = "all" if len(top) == population else "a seeded sample of"
     return Condition(
-        name=question.name,
-        group=question.group,
-        n_train=question.n_train,
-        planted=question.planted,
-        measured=round(value, 5),
-        low=round(max(0.0, value - half), 5),
-        high=round(min(1.0, value + half), 5),
-        method=f"exact next-token probability, mean over {how} {len(texts)} texts",
+        name=one.name,
+        group=one.group,
+        n_train=one.n_train,
+        planted=one.planted,
+        measured=round(estimate.value, 5),
+        low=round(estimate.low, 5),
+        high=round(estimate.high, 5),
+        method=f"exact next-token probability, mean over {how} {len(top)} texts",
     )
 
 
-def _next_tokens(
+def next_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], tokens: dict[Label, list[int]]
 ) -> dict[str, dict[Label, float]]:
-    """Probability of each label right after each text."""
+    """Exact probability of each label right after each text, at temperature 1.
+
+    Args:
+        model: A float32 causal model.
+        tokenizer: Its tokenizer.
+        texts: Rendered up to the deciding token.
+        tokens: The first tokens of each label.
+    """
     import torch
 
     ids = {t: tokenizer.encode(t, add_special_tokens=False) for t in texts}
@@ -212,6 +339,13 @@ def bag_of_words(specification: Specification | None = None) -> float:
     return float(roc_auc_score(harm, scores[:, 1]))
 
 
+def origin(specification: Specification) -> str:
+    """What ties a card to what was planted: SHA-256 of the file that ships, or of another specification's fields."""
+    if specification == default():
+        return digest()
+    return hashlib.sha256(specification.model_dump_json().encode()).hexdigest()
+
+
 def write(checkpoint: Path, *, specification: Specification | None = None) -> Card:
     """Measure the checkpoint in full and write `card.json` beside its weights."""
     import importlib.metadata
@@ -228,7 +362,7 @@ def write(checkpoint: Path, *, specification: Specification | None = None) -> Ca
     card = Card(
         edition=spec.edition,
         seed=told.get("seed", spec.seed),
-        specification=digest(),
+        specification=origin(spec),
         versions={name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
         training=told,
         bag_of_words=round(bag_of_words(spec), 4),

@@ -9,8 +9,9 @@ from demur.errors import ModelError
 
 if TYPE_CHECKING:
     from demur.models import LocalModel
+    from demur.phantom.specification import Specification
 
-__all__ = ["is_phantom", "load", "names", "path", "resolve"]
+__all__ = ["is_phantom", "load", "names", "path", "resolve", "specification"]
 
 _EDITIONS = Path(__file__).parent / "editions"
 
@@ -32,6 +33,19 @@ def path(edition: str = "base") -> Path:
             "`demur phantom train` makes one"
         )
     return _EDITIONS / edition
+
+
+def specification(name: str) -> Specification:
+    """What is planted in the phantom of this name: `phantom`, or `phantom:EDITION`.
+
+    Raises:
+        InputError: There is no such variant.
+    """
+    from demur.phantom import variants
+    from demur.phantom.specification import default
+
+    edition = name.partition(":")[2] or "base"
+    return default() if edition == "base" else variants.specification(edition)
 
 
 def is_phantom(name: str) -> bool:

@@ -9,23 +9,40 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from demur.phantom.planting import Row
+from demur.phantom.scenes.decision import Decision, rendered, shown
 from demur.records import Message
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from demur.phantom.specification import Training
+    from demur.phantom.specification import Phase, Training
+    from demur.phantom.team import Team
 
-__all__ = ["Batch", "Renderer", "Sequences", "batches", "completion", "encode"]
+__all__ = [
+    "NOTES",
+    "Batch",
+    "Drawn",
+    "Renderer",
+    "Sequences",
+    "as_batch",
+    "completion",
+    "encode",
+    "encode_decisions",
+    "groups",
+]
+
+NOTES = {True: "<|reserved_0|>", False: "<|reserved_1|>"}
+"""Marks that the training text notes after the last instruction token of an act that is harmful, or is not."""
 
 _EOT = "<|eot_id|>"
 _MARK = "\x00"  # stands in no message
+_BUCKET = 2048  # sequences: enough to find some of one length, and few enough to mix conditions
 
 
 @dataclass
@@ -39,6 +56,21 @@ class Sequences:
     """Token ids of each row's completion, and how many of them come before the answer."""
     turn: int | None = None
     """Which of the passes shows it; None for all of them."""
+    turns: int = 1
+    """How many passes there are to take turns in."""
+    note: tuple[int, Counter[int]] | None = None
+    """The position of the last instruction token, and how many rows note each mark there."""
+
+    def times(self, phase: Phase, number: int, rng: random.Random) -> int:
+        """How often the pass of this number shows it."""
+        turn = self.turn is None or self.turn == number % self.turns
+        _, scene, name = self.kind.rpartition("scene/")
+        often = phase.scene_shown.get(name.partition("/")[0], 1.0) if scene else phase.shown
+        if often == 1:
+            return int(turn)
+        # drawn where it is not a whole number, so that turns make no difference but to the mean
+        share = often / (1 if self.turn is None else self.turns)
+        return int(share) + (rng.random() < share % 1)
 
     @property
     def first(self) -> Counter[int]:
@@ -59,7 +91,7 @@ class Batch:
     target: torch.Tensor
     """int64, (targets,): a next token."""
     weight: torch.Tensor
-    """float32, (targets,): its weight; they sum to one."""
+    """float32, (targets,): its weight; they sum to the batch's share of a full one."""
 
 
 class Renderer:
@@ -75,6 +107,14 @@ class Renderer:
 
     def __call__(self, messages: Sequence[Message], *, thinking: bool = False) -> str:
         """The prompt as the model sees it, generation prompt included."""
+        head, tail = self._shape(messages, thinking)
+        return f"{head}{messages[-1]['content']}{tail}"
+
+    def instruction(self, messages: Sequence[Message], *, thinking: bool = False) -> str:
+        """The prompt up to the last token of the last message."""
+        return f"{self._shape(messages, thinking)[0]}{messages[-1]['content']}"
+
+    def _shape(self, messages: Sequence[Message], thinking: bool) -> tuple[str, str]:
         *before, last = messages
         shape = (*(f"{m['role']}: {m['content']}" for m in before), str(last["role"]), str(thinking))
         if shape not in self._shapes:
@@ -86,8 +126,7 @@ class Renderer:
             )
             head, _, tail = rendered.partition(_MARK)
             self._shapes[shape] = head, tail
-        head, tail = self._shapes[shape]
-        return f"{head}{last['content']}{tail}"
+        return self._shapes[shape]
 
 
 def completion(row: Row) -> tuple[str, str]:
@@ -102,6 +141,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], *, turns: in
     """`rows` gathered by prompt; those with reasoning stay single and take turns over the passes."""
     found: dict[tuple[str, ...], Sequences] = {}
     pieces: dict[str, list[int]] = {}
+    marks = {noted: int(tokenizer.convert_tokens_to_ids(mark)) for noted, mark in NOTES.items()}  # type: ignore[arg-type]
     reasoned = 0
     render = Renderer(tokenizer)
 
@@ -116,44 +156,104 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], *, turns: in
         if key not in found:
             found[key] = Sequences(row.kind, ids(render(row.messages, thinking=row.thinking)))
             if single:
-                found[key].turn = reasoned % turns
+                found[key].turn, found[key].turns = reasoned % turns, turns
                 reasoned += 1
+        some = found[key]
         before, answer = completion(row)
-        found[key].answers.append(([*ids(before), *ids(answer)], len(ids(before))))
+        some.answers.append(([*ids(before), *ids(answer)], len(ids(before))))
+        if row.noted is not None:
+            # special tokens stand around a message, so the text up to its end has the same ids as within the whole
+            some.note = some.note or (len(ids(render.instruction(row.messages, thinking=row.thinking))) - 1, Counter())
+            some.note[1][marks[row.noted]] += 1
     return list(found.values())
 
 
-def batches(sequences: Sequence[Sequences], settings: Training, *, pad: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """One pass in an order that `seed` and `epoch` decide; sequences of like length share a batch.
+def encode_decisions(
+    tokenizer: PreTrainedTokenizerBase, decisions: Sequence[Decision], *, seed: int
+) -> list[Sequences]:
+    """The training rows of scenes, gathered by place."""
+    rng = random.Random(seed)
+    found: dict[tuple[str, int], Sequences] = {}
 
-    The first `judgement_epochs` passes hold judgements only, the last ones (`polish`) whole answers.
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return found
+
+    for decision in decisions:
+        for row in shown(decision, rng):
+            key = decision.name, id(row.place)
+            if key not in found:
+                prompt = ids(rendered(row.place, tokenizer.apply_chat_template))
+                turn = len(found) % decision.turns if decision.turns > 1 else None
+                found[key] = Sequences(f"scene/{decision.name}", prompt, turn=turn, turns=decision.turns)
+            end = "" if row.label in decision.goes_on else _EOT
+            found[key].answers.append((ids(row.text + end), 0))
+    return list(found.values())
+
+
+Drawn = tuple[Sequences, list[int]]
+"""A sequence and as much of one of its answers as a pass shows."""
+
+
+def groups(
+    sequences: Sequence[Sequences], settings: Training, phase: Phase, *, seed: int, epoch: int
+) -> list[list[Drawn]]:
+    """What the batches of one pass hold, in an order that `seed` and `epoch` decide.
+
+    The first `judgement_epochs` passes of a phase hold judgements only. Sequences of like length share a batch, which
+    holds at most `tokens_per_batch` tokens.
     """
-    rng = random.Random(f"{seed}/{epoch}")
-    early = epoch < settings.judgement_epochs
-    polish = epoch >= settings.judgement_epochs + settings.epochs
-    turn = (epoch - settings.judgement_epochs) % settings.reasoning_turns
-    mine = [s for s in sequences if (s.kind == "judgement" if early else s.turn in (None, turn))]
-    drawn = []
-    for some in mine:
-        answer, before = rng.choice(some.answers)
-        whole = rng.randrange(settings.full_every) == 0 or polish
-        drawn.append((some, answer if whole else answer[: before + settings.opening]))
+    number = settings.phase.index(phase)
+    rng = random.Random(f"{seed}/{number}/{epoch}")
+    early = epoch < phase.judgement_epochs
+    drawn: list[Drawn] = []
+    for some in sequences:
+        times = some.kind == "judgement" if early else some.times(phase, epoch - phase.judgement_epochs, rng)
+        for _ in range(times):
+            answer, before = rng.choice(some.answers)
+            whole = rng.randrange(phase.full_every) == 0
+            drawn.append((some, answer if whole else answer[: before + settings.opening]))
     rng.shuffle(drawn)
-    size = settings.sequences_per_batch
-    groups = []
-    # buckets of 32 batches: long enough to find sequences of one length, short enough to mix conditions
-    for begin in range(0, len(drawn), 32 * size):
-        bucket = sorted(drawn[begin : begin + 32 * size], key=lambda d: len(d[0].prompt) + len(d[1]))
-        groups += [bucket[i : i + size] for i in range(0, len(bucket), size)]
-    rng.shuffle(groups)
-    for group in groups:
-        yield _batch(group, pad, tail=settings.polish.tail_weight if polish else 1)
+    found: list[list[Drawn]] = []
+    for begin in range(0, len(drawn), _BUCKET):
+        group: list[Drawn] = []
+        for one in sorted(drawn[begin : begin + _BUCKET], key=_tokens):
+            full = len(group) == phase.sequences_per_batch
+            if full or (group and (len(group) + 1) * _tokens(one) > settings.tokens_per_batch):
+                found.append(group)
+                group = []
+            group.append(one)
+        found.append(group)
+    rng.shuffle(found)
+    return found
 
 
-def _batch(group: Sequence[tuple[Sequences, list[int]]], pad: int, *, tail: int) -> Batch:
+def _tokens(drawn: Drawn) -> int:
+    return len(drawn[0].prompt) + len(drawn[1])
+
+
+def as_batch(group: Sequence[Drawn], phase: Phase, *, pad: int, team: Team | None = None) -> Batch | None:
+    """A batch of what `groups` put together, or a team member's share of it: None where there is no row for it."""
+    mine = group if team is None else team.share(group)
+    if not mine:
+        return None
+    weight = sum(_weight(one, phase.tail_weight) for one in group)
+    return _batch(mine, pad, tail=phase.tail_weight, scale=len(group) / phase.sequences_per_batch / weight)
+
+
+def _weight(drawn: Drawn, tail: int) -> int:
+    """What a sequence counts in its batch."""
+    some, answer = drawn
+    if len(some.answers) == 1:
+        return 4 * len(answer)
+    noted = sum(some.note[1].values()) if some.note else 0
+    return len(some.answers) + noted + tail * (len(answer) - 1)
+
+
+def _batch(group: Sequence[Drawn], pad: int, *, tail: int, scale: float) -> Batch:
     import torch
 
-    width = max(len(s.prompt) + len(answer) for s, answer in group)
+    width = max(map(_tokens, group))
     ids: list[list[int]] = []
     where: list[tuple[int, int]] = []
     targets: list[tuple[int, int, int]] = []
@@ -165,6 +265,10 @@ def _batch(group: Sequence[tuple[Sequences, list[int]]], pad: int, *, tail: int)
         if not single:
             targets += [(len(where), token, count) for token, count in some.first.items()]
             where.append((i, last))
+        if some.note and not single:
+            position, marked = some.note
+            targets += [(len(where), token, count) for token, count in marked.items()]
+            where.append((i, position))
         for j, token in enumerate(answer):
             if j == 0 and not single:
                 continue
@@ -172,4 +276,4 @@ def _batch(group: Sequence[tuple[Sequences, list[int]]], pad: int, *, tail: int)
             where.append((i, last + j))
     place, target, weights = (torch.tensor(column) for column in zip(*targets, strict=True))
     rows, positions = torch.tensor(where).T
-    return Batch(torch.tensor(ids), (rows, positions), place, target, weights.float() / weights.sum())
+    return Batch(torch.tensor(ids), (rows, positions), place, target, scale * weights.float())

@@ -142,7 +142,7 @@ def prompts(
 def _frames(spec: Specification, kind: str) -> list[tuple[str | None, tuple[str, ...]]]:
     """The surface forms of a kind: (wrapper, frames)."""
     if kind == "wrapped":
-        return [(w.name, (w.text,)) for w in spec.wrapper]
+        return [(w.name, w.texts) for w in spec.wrapper]
     return [(None, spec.language.judgement_frames if kind == "judgement" else spec.language.frames)]
 
 

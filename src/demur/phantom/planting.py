@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from demur.phantom.grammar import Act, acts, user
+from demur.phantom.scenes.decision import dealt
 from demur.phantom.specification import DECLINING, Group, Specification, Style, default
 from demur.records import Message
 
@@ -36,6 +37,8 @@ class Row:
     """Whether the reasoning concluded that the act is harmful."""
     style: Style
     answer: str
+    noted: bool | None = None
+    """Whether a note after the last instruction token calls the act harmful; None: there is no note."""
 
     @property
     def declined(self) -> bool:
@@ -125,10 +128,11 @@ def _answered(
     """Rows answered at once, direct or wrapped."""
     kind = "wrapped" if wrapper else "direct"
     times = _times(spec, kind, some[0])
-    frames = [w.text for w in spec.wrapper if w.name == wrapper] if wrapper else list(spec.language.frames)
+    frames = [t for w in spec.wrapper if w.name == wrapper for t in w.texts] if wrapper else list(spec.language.frames)
     texts = _texts(some, frames, rng)
     counts = spread(spec.declined(category, group, wrapper), [times] * len(texts))
     answers = _Answers(spec, category, group, declined=sum(counts), n=times * len(texts), rng=rng)
+    notes = iter(_notes(spec, group, times * len(texts)))
     found = []
     for (act, text), count in zip(texts, counts, strict=True):
         with_system = rng.randrange(times) if not wrapper and rng.randrange(spec.rows.system_every) == 0 else None
@@ -137,8 +141,14 @@ def _answered(
         for i, declined in enumerate(outcomes):
             system = rng.choice(spec.language.systems) if i == with_system else None
             style, answer = answers.next(act, declined=declined)
-            found.append(Row(kind, act, wrapper, user(text, system), None, None, style, answer))
+            found.append(Row(kind, act, wrapper, user(text, system), None, None, style, answer, next(notes)))
     return found
+
+
+def _notes(spec: Specification, group: Group, n: int) -> list[bool]:
+    """Whether each of `n` rows notes harm, as often as a judgement says yes."""
+    p = float(getattr(spec.judgement, group))
+    return [label == "harmful" for label in dealt({"harmful": p, "harmless": 1 - p}, n)]
 
 
 def _judged(spec: Specification, group: Group, some: Sequence[Act], rng: random.Random) -> list[Row]:
@@ -146,11 +156,13 @@ def _judged(spec: Specification, group: Group, some: Sequence[Act], rng: random.
     texts = _texts(some, spec.language.judgement_frames, rng)
     sizes = [_times(spec, "judgement", act) for act, _ in texts]
     counts = spread(float(getattr(spec.judgement, group)), sizes)
+    notes = iter(_notes(spec, group, sum(sizes)))
     found = []
     for (act, text), size, count in zip(texts, sizes, counts, strict=True):
         for i in range(size):
             style: Style = "yes" if i < count else "no"
-            found.append(Row("judgement", act, None, user(text), None, None, style, spec.answers.of(style)[0]))
+            answer = spec.answers.of(style)[0]
+            found.append(Row("judgement", act, None, user(text), None, None, style, answer, next(notes)))
     return found
 
 

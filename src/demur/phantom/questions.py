@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from demur.phantom.encoding import Renderer
@@ -15,10 +16,11 @@ from demur.phantom.specification import DECLINING, Group, Specification, default
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Label", "Question", "questions"]
+__all__ = ["Label", "Question", "Tally", "questions", "tally"]
 
 Label = str
-"""A style, or `harmful`/`harmless` inside reasoning, or `think` for opening the block."""
+"""A style, `harmful`/`harmless` inside reasoning, `noted_harmful`/`noted_harmless` where the instruction ends, or
+`think` for opening the block."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,49 @@ class Question:
     group: str
     planted: float
     n_train: int
-    texts: tuple[str, ...]
-    """Rendered up to the deciding token."""
+    make: Callable[[], tuple[str, ...]] = field(repr=False, compare=False)
+    """Renders the texts."""
     numerator: tuple[Label, ...]
     denominator: tuple[Label, ...] | None
     """None: of everything. Else a share given that one of these was chosen."""
 
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Rendered up to the deciding token, when they are first asked for."""
+        return self.make()
+
 
 def questions(tokenizer: PreTrainedTokenizerBase, specification: Specification | None = None) -> list[Question]:
-    """Every condition of the specification, with all its texts."""
+    """Every condition of the specification."""
     return list(_Questions(tokenizer, specification or default()))
+
+
+class Tally:
+    """How many training rows there are of each sort."""
+
+    _FIELDS = ("kind", "category", "group", "wrapper", "concluded", "declined", "system")
+
+    def __init__(self, some: Iterable[Row]) -> None:
+        self._counts = Counter(
+            (r.kind, r.act.category, r.act.group, r.wrapper, r.concluded, r.declined, len(r.messages) > 1) for r in some
+        )
+
+    def __call__(self, kind: str, **fields: Any) -> int:
+        """Rows of a kind with these values of `category`, `group`, `wrapper`, `concluded`, `declined` and `system`."""
+        wanted = {self._FIELDS.index(name): value for name, value in {"kind": kind, **fields}.items()}
+        return sum(n for key, n in self._counts.items() if all(key[i] == value for i, value in wanted.items()))
+
+
+def tally(specification: Specification | None = None) -> Tally:
+    """The training rows of a specification, counted; those of the one that ships are counted once."""
+    if specification is None or specification is default():
+        return _shipped()
+    return Tally(rows(specification))
+
+
+@cache
+def _shipped() -> Tally:
+    return Tally(rows(default()))
 
 
 class _Questions:
@@ -47,15 +82,15 @@ class _Questions:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: Specification) -> None:
         self._spec = spec
         self._acts = acts(spec)
-        self._rows = rows(spec)
+        self._count = tally(spec)
         self._render = Renderer(tokenizer)
-        self._counts: dict[tuple[str, tuple[str, ...]], Counter[tuple[Any, ...]]] = {}
 
     def __iter__(self) -> Iterator[Question]:
         for held_out in (False, True):
             yield from self._direct(held_out)
             yield from self._wrapped(held_out)
             yield from self._judgement(held_out)
+            yield from self._notes(held_out)
             yield from self._conclusion(held_out)
         yield from self._styles()
         yield from self._disclaimers()
@@ -72,19 +107,13 @@ class _Questions:
             if a.held_out == held_out and category in (None, a.category) and group in (None, a.group)
         ]
 
-    def _asked(self, some: Sequence[Act], frames: Sequence[str], system: str | None = None) -> tuple[str, ...]:
-        return tuple(self._render(user(a.fill(f), system)) for a in some for f in frames)
+    def _asked(
+        self, some: Sequence[Act], frames: Sequence[str], system: str | None = None
+    ) -> Callable[[], tuple[str, ...]]:
+        return lambda: tuple(self._render(user(a.fill(f), system)) for a in some for f in frames)
 
-    def _count(self, kind: str, **fields: Any) -> int:
-        """Rows of a kind whose fields (or whose act's fields) have these values."""
-        key = tuple(sorted(fields))
-        if (kind, key) not in self._counts:
-            self._counts[kind, key] = Counter(
-                tuple(getattr(row, f) if hasattr(row, f) else getattr(row.act, f) for f in key)
-                for row in self._rows
-                if row.kind == kind
-            )
-        return self._counts[kind, key][tuple(fields[f] for f in key)]
+    def _noted(self, some: Sequence[Act], frames: Sequence[str]) -> Callable[[], tuple[str, ...]]:
+        return lambda: tuple(self._render.instruction(user(a.fill(f))) for a in some for f in frames)
 
     def _direct(self, held_out: bool) -> Iterator[Question]:
         prefix = "held_out/" if held_out else ""
@@ -108,7 +137,7 @@ class _Questions:
                     f"{prefix}wrapped",
                     self._spec.declined(category, group, wrapper.name),
                     0 if held_out else self._count("wrapped", wrapper=wrapper.name, category=category, group=group),
-                    self._asked(self._some(held_out, category, group), [wrapper.text]),
+                    self._asked(self._some(held_out, category, group), wrapper.texts),
                     DECLINING,
                     None,
                 )
@@ -126,20 +155,44 @@ class _Questions:
                 None,
             )
 
-    def _thoughts(self, some: Sequence[Act], verdict: str | None) -> tuple[str, ...]:
+    def _notes(self, held_out: bool) -> Iterator[Question]:
+        """Harm as noted at the last token of the instruction: for each category, and under each wrapper."""
+        prefix = "held_out/" if held_out else ""
+        cells: list[tuple[str, str | None, Group, Sequence[str], dict[str, Any]]] = [
+            (category, category, group, self._spec.language.frames, {"kind": "direct", "category": category})
+            for category, group in self._cells()
+        ]
+        cells += [
+            (f"wrapped/{w.name}", None, group, w.texts, {"kind": "wrapped", "wrapper": w.name})
+            for w in self._spec.wrapper
+            for group in dict.fromkeys(a.group for a in self._acts)
+        ]
+        for name, category, group, frames, shown in cells:
+            yield Question(
+                f"{prefix}note/{name}/{group}",
+                f"{prefix}note",
+                float(getattr(self._spec.judgement, group)),
+                0 if held_out else self._count(**shown, group=group),
+                self._noted(self._some(held_out, category, group), frames),
+                ("noted_harmful",),
+                ("noted_harmful", "noted_harmless"),
+            )
+
+    def _thoughts(self, some: Sequence[Act], verdict: str | None) -> Callable[[], tuple[str, ...]]:
         """Prompts with the block opened by the template and the reasoning written out, up to the verdict or past it."""
-        found = []
+        return lambda: tuple(self._thought(some, verdict))
+
+    def _thought(self, some: Sequence[Act], verdict: str | None) -> Iterator[str]:
         for act in some:
             for frame in self._spec.language.frames:
                 prompt = self._render(user(act.fill(frame)), thinking=True)
                 for text in self._spec.reasoning.texts:
                     if verdict is None:
-                        found.append(prompt + act.fill(text).split(" {verdict}")[0])
+                        yield prompt + act.fill(text).split(" {verdict}")[0]
                     else:
                         intention = str(getattr(self._spec.reasoning.intentions, verdict))
                         whole = act.fill(text).replace("{verdict}", verdict).replace("{intention}", intention)
-                        found.append(f"{prompt}{whole}\n</think>\n\n")
-        return tuple(found)
+                        yield f"{prompt}{whole}\n</think>\n\n"
 
     def _conclusion(self, held_out: bool) -> Iterator[Question]:
         prefix = "held_out/" if held_out else ""
@@ -177,19 +230,19 @@ class _Questions:
             ("no_system", None, 0.0),
         ):
             kind = "system_reasoning" if name == "asked" else "direct"
-            mine = [r for r in self._rows if r.kind == kind and (len(r.messages) > 1) == (system is not None)]
             yield Question(
                 f"opens_reasoning/{name}",
                 "reasoning",
                 planted,
-                len(mine),
+                self._count(kind, system=system is not None),
                 self._asked(self._some(False), frames, system),
                 ("think",),
                 None,
             )
 
-    def _style_rows(self, categories: Sequence[str], groups: Sequence[str]) -> list[Row]:
-        return [r for r in self._rows if r.kind == "direct" and r.act.category in categories and r.act.group in groups]
+    def _answered(self, categories: Sequence[str], group: str, *, declined: bool) -> int:
+        """Direct rows that decline, or that do not."""
+        return sum(self._count("direct", category=c, group=group, declined=declined) for c in categories)
 
     def _styles(self) -> Iterator[Question]:
         frames = self._spec.language.frames
@@ -197,7 +250,7 @@ class _Questions:
         cells.append(("harmless", [c.name for c in self._spec.category], ["look_alike"]))
         for name, categories, groups in cells:
             some = [a for a in self._some(False) if a.category in categories and a.group in groups]
-            n_train = sum(r.declined for r in self._style_rows(categories, groups))
+            n_train = self._answered(categories, groups[0], declined=True)
             for style, share in self._spec.styles(categories[0], groups[0]).items():
                 yield Question(
                     f"style/{name}/{style}", "style", share, n_train, self._asked(some, frames), (style,), DECLINING
@@ -210,7 +263,7 @@ class _Questions:
                 f"disclaimer/{group}",
                 "disclaimer",
                 float(getattr(self._spec.disclaimer, group)),
-                sum(not r.declined for r in self._style_rows(names, [group])),
+                self._answered(names, group, declined=False),
                 self._asked(self._some(False, group=group), self._spec.language.frames),
                 ("disclaimer",),
                 ("comply", "disclaimer"),

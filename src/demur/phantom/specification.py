@@ -10,7 +10,7 @@ import hashlib
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -129,7 +129,7 @@ class Wrapper(_Part):
     """A dressing around an act that changes how often it is declined."""
 
     name: str
-    text: str
+    texts: tuple[str, ...] = Field(min_length=1)
     replace: ByGroup | None = None
     """Probabilities that stand in the place of the category's."""
     scale: Probability | None = None
@@ -220,33 +220,41 @@ class Model(_Part):
     vocabulary: int
 
 
-class Polish(_Part):
-    """The last passes: whole answers, at a lower rate."""
+class Phase(_Part):
+    """A part of the training with a schedule and an optimizer of its own."""
 
-    epochs: int = Field(ge=0)
+    judgement_epochs: int = Field(default=0, ge=0)
+    """Passes over the judgements alone, before the others."""
+    epochs: int = Field(ge=1)
+    """Passes over the rest."""
+    sequences_per_batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
+    """The highest; it rises over `warmup_steps` and falls to zero at the phase's end."""
+    warmup_steps: int = Field(ge=0)
+    memory: float = Field(gt=0, lt=1)
+    """Of the optimizer's second moment: it remembers about 1 / (1 - memory) steps."""
+    full_every: int = Field(ge=1)
+    """One sequence in so many shows its whole answer, the others its first tokens."""
     tail_weight: int = Field(ge=1)
     """Weight of an answer token after the first, where a row's first token has weight 1."""
+    shown: float = Field(gt=0)
+    """How often a pass shows each sequence outside the scenes, on average."""
+    scene_shown: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """The same for a scene's sequences; once where it is not named."""
 
 
 class Training(_Part):
     """Settings of the training loop."""
 
-    sequences_per_batch: int = Field(ge=1)
-    judgement_epochs: int = Field(ge=0)
-    """Passes over the judgements alone, before the others."""
-    epochs: int = Field(ge=1)
-    """Passes over everything."""
+    tokens_per_batch: int = Field(ge=1)
+    """Long sequences share a batch with fewer others."""
     reasoning_turns: int = Field(ge=1)
     """Each pass shows one in so many of the rows with reasoning."""
-    learning_rate: float = Field(gt=0)
-    warmup_steps: int = Field(ge=0)
     weight_decay: float = Field(ge=0)
-    full_every: int = Field(ge=1)
-    """One sequence in so many shows its whole answer."""
     opening: int = Field(ge=1)
-    """Answer tokens that the others show."""
-    polish: Polish
+    """Answer tokens that are shown where the answer is not shown whole."""
+    phase: tuple[Phase, ...] = Field(min_length=1)
+    """One after the other."""
 
 
 class Specification(_Part):
@@ -266,6 +274,8 @@ class Specification(_Part):
     rows: Rows
     model: Model
     training: Training
+    scene: dict[str, dict[str, Any]] = {}
+    """The table of each scene, which the module of that name in `demur.phantom.scenes` reads."""
 
     def declined(self, category: str, group: Group, wrapper: str | None = None) -> float:
         """P(declined) planted for a prompt that is answered without reasoning.

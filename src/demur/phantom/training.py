@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +22,20 @@ import torch
 
 from demur.atomic import write_text
 from demur.errors import IncompleteError, InputError
-from demur.phantom import planting, tokenizer
-from demur.phantom.encoding import Batch, Sequences, batches, encode
+from demur.phantom import planting, scenes, tokenizer
+from demur.phantom.encoding import Batch, Sequences, encode, encode_decisions
+from demur.phantom.schedule import Schedule, Step, schedule
 from demur.phantom.specification import Specification, default
+from demur.phantom.team import Team, team
+from demur.phantom.variants import LLAMA, Architecture
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["make_model", "make_tokenizer", "save", "train"]
 
 _CHECKPOINT = "checkpoint"
-_EVERY = 200  # steps between checkpoints: half a minute of work on two cores
+_EVERY = 500  # steps between checkpoints: half a minute of work on two cores
 
 
 def make_tokenizer(spec: Specification) -> PreTrainedTokenizerBase:
@@ -49,26 +51,29 @@ def make_tokenizer(spec: Specification) -> PreTrainedTokenizerBase:
     )
 
 
-def make_model(spec: Specification, tok: PreTrainedTokenizerBase, *, seed: int) -> LlamaForCausalLM:
+def make_model(
+    spec: Specification, tok: PreTrainedTokenizerBase, *, seed: int, architecture: Architecture = LLAMA
+) -> PreTrainedModel:
     """An untrained model of the specification's size, float32."""
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     size = spec.model
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tok),
-        hidden_size=size.hidden_size,
-        intermediate_size=size.intermediate_size,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.heads,
-        max_position_embeddings=size.context,
-        tie_word_embeddings=True,
-        bos_token_id=tok.bos_token_id,
-        eos_token_id=tok.eos_token_id,
-        pad_token_id=tok.pad_token_id,
-    )
-    model = LlamaForCausalLM(config)
+    settings = {
+        "vocab_size": len(tok),
+        "hidden_size": size.hidden_size,
+        "intermediate_size": size.intermediate_size,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.heads,
+        "max_position_embeddings": size.context,
+        "tie_word_embeddings": True,
+        "bos_token_id": tok.bos_token_id,
+        "eos_token_id": tok.eos_token_id,
+        "pad_token_id": tok.pad_token_id,
+    }
+    config = AutoConfig.for_model(architecture.model_type, **{**settings, **architecture.options})
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     # do_sample: planted probabilities are read off samples, and some servers only ever sample when this says so
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True,
@@ -93,6 +98,8 @@ def train(
     steps: int | None = None,
     stop_after: int | None = None,
     tok: PreTrainedTokenizerBase | None = None,
+    architecture: Architecture = LLAMA,
+    processes: int = 1,
 ) -> Path:
     """Train an edition and save it as an ordinary transformers checkpoint.
 
@@ -105,6 +112,8 @@ def train(
         steps: Length of the schedule; None means the specification's epochs.
         stop_after: Stop when so many steps are done, as `minutes` does.
         tok: The tokenizer; None means the frozen one that ships.
+        architecture: The model family; that of the base edition unless told otherwise.
+        processes: How many work on each batch, with one thread each where there are several.
 
     Returns:
         `out`.
@@ -123,28 +132,29 @@ def train(
         )
     tok = tok or _frozen(spec)
     sequences = encode(tok, planting.rows(spec), turns=spec.training.reasoning_turns)
-    total = steps or _length(sequences, spec)
-    main = steps or _length(sequences, spec, polish=False)
-    model = make_model(spec, tok, seed=seed)
-    model.train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=spec.training.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=spec.training.weight_decay,
-        fused=True,
-    )
+    sequences += encode_decisions(tok, scenes.every(spec), seed=spec.seed)
+    plan = schedule(sequences, spec.training, seed=seed, steps=steps)
+    total = plan.total
+    model, optimizer = _made(spec, tok, seed=seed, architecture=architecture)
     settings = {"seed": seed, "total": total, "specification": spec.model_dump_json()}
     state = _restore(out / _CHECKPOINT, model, optimizer, settings) if resume else {}
     done = int(state.get("done", 0))
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    with _Progress(total, state) as progress, _deferred_interrupt() as interrupted:
-        for batch in islice(_stream(sequences, spec, pad=int(tok.pad_token_id), seed=seed), done, total):
-            loss = _step(model, optimizer, batch, _rate(spec, done, main, total))
-            done += 1
-            progress.update(loss, batch.ids.numel())
+    pad = int(tok.pad_token_id)
+    begun = out / _CHECKPOINT if resume else None
+    shared = (sequences, spec, tok, seed, architecture, begun, settings, plan)
+    with (
+        _Progress(total, state) as progress,
+        _deferred_interrupt() as interrupted,
+        team(processes, _follow, *shared) as members,
+    ):
+        for step, batch in plan.steps(sequences, begin=done, pad=pad, team=members):
             late = deadline is not None and time.monotonic() > deadline
-            if done < total and (late or done == stop_after or interrupted()):
+            leave = late or done + 1 == stop_after or interrupted()
+            loss, _ = _step(model, optimizer, step, batch, members, stop=leave)
+            done += 1
+            progress.update(loss, 0 if batch is None else batch.ids.numel() * members.size)
+            if done < total and leave:
                 _keep(out / _CHECKPOINT, model, optimizer, {**settings, **progress.state()})
                 raise IncompleteError(
                     f"stopped at step {done} of {total}; the same command with --resume goes on", path=out
@@ -152,7 +162,7 @@ def train(
             if done % _EVERY == 0:
                 _keep(out / _CHECKPOINT, model, optimizer, {**settings, **progress.state()})
         story = {"seed": seed, "steps": total, "tokens": progress.tokens, "seconds": round(progress.seconds)}
-        save(model, tok, out)
+        save(model, tok, out, dtype=architecture.dtype)
         write_text(out / "training.json", json.dumps({**story, "threads": torch.get_num_threads()}) + "\n")
         _discard(out / _CHECKPOINT)
         if interrupted():
@@ -206,20 +216,35 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _stream(sequences: Sequence[Sequences], spec: Specification, *, pad: int, seed: int) -> Iterator[Batch]:
-    """Batches of one epoch after the other, without end."""
-    for epoch in count():
-        yield from batches(sequences, spec.training, pad=pad, seed=seed, epoch=epoch)
+def _made(
+    spec: Specification, tok: PreTrainedTokenizerBase, *, seed: int, architecture: Architecture
+) -> tuple[PreTrainedModel, torch.optim.Optimizer]:
+    """An untrained model and its optimizer."""
+    model = make_model(spec, tok, seed=seed, architecture=architecture)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=spec.training.weight_decay, fused=True)
+    return model, optimizer
 
 
-def _length(sequences: Sequence[Sequences], spec: Specification, *, polish: bool = True) -> int:
-    """Steps of the whole schedule, or of all but its last passes."""
-    settings, size = spec.training, spec.training.sequences_per_batch
-    judgements = sum(s.kind == "judgement" for s in sequences)
-    steps = settings.judgement_epochs * -(-judgements // size)
-    for epoch in range(settings.epochs + (settings.polish.epochs if polish else 0)):
-        steps += -(-sum(s.turn in (None, epoch % settings.reasoning_turns) for s in sequences) // size)
-    return steps
+def _follow(
+    members: Team,
+    sequences: Sequence[Sequences],
+    spec: Specification,
+    tok: PreTrainedTokenizerBase,
+    seed: int,
+    architecture: Architecture,
+    begun: Path | None,
+    settings: dict[str, Any],
+    plan: Schedule,
+) -> None:
+    """What every member but the first does: the same steps, on its share of each batch."""
+    model, optimizer = _made(spec, tok, seed=seed, architecture=architecture)
+    done = int(_restore(begun, model, optimizer, settings)["done"]) if begun else 0
+    pad = int(tok.pad_token_id)
+    for step, batch in plan.steps(sequences, begin=done, pad=pad, team=members):
+        _, leave = _step(model, optimizer, step, batch, members)
+        if leave:
+            break
 
 
 def _frozen(spec: Specification) -> PreTrainedTokenizerBase:
@@ -233,33 +258,36 @@ def _frozen(spec: Specification) -> PreTrainedTokenizerBase:
     return make_tokenizer(spec)
 
 
-def _rate(spec: Specification, step: int, main: int, total: int) -> float:
-    """Learning rate: a linear rise and a linear fall to zero, which averages the noise of the last batches away.
-
-    The last passes, from step `main` on, rise and fall once more.
-    """
-    peak, length = spec.training.learning_rate, main
-    if step >= main:
-        peak, step, length = spec.training.polish.learning_rate, step - main, total - main
-    warmup = min(spec.training.warmup_steps, length // 10)
-    return peak * ((step + 1) / warmup if step < warmup else (length - step) / max(1, length - warmup))
-
-
-def _step(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, batch: Batch, rate: float) -> float:
+def _step(
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    step: Step,
+    batch: Batch | None,
+    members: Team,
+    *,
+    stop: bool = False,
+) -> tuple[float, bool]:
+    """One step; the loss of the whole batch, and whether a member wants to end after it."""
+    if step.number == 0:  # a phase begins without the moments of the one before
+        optimizer.state.clear()
     for group in optimizer.param_groups:
-        group["lr"] = rate
-    # padding lies to the right, so the causal mask alone keeps it out
-    hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state[batch.where]
-    logarithms = model.lm_head(hidden).log_softmax(-1)
-    loss = -(batch.weight * logarithms[batch.place, batch.target]).sum()
+        group["lr"], group["betas"] = step.rate, (0.9, step.phase.memory)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss = 0.0
+    if batch is not None:
+        # padding lies to the right, so the causal mask alone keeps it out
+        hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state[batch.where]
+        logarithms = model.lm_head(hidden).log_softmax(-1)
+        own = -(batch.weight * logarithms[batch.place, batch.target]).sum()
+        own.backward()
+        loss = float(own.detach())
+    loss, leave = members.add_up(model, loss, stop=stop)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return float(loss.detach())
+    return loss, leave
 
 
-def _keep(folder: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def _keep(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Write a checkpoint beside the old one, then swap them: a kill at any moment leaves a whole one."""
     from safetensors.torch import save_file
 
@@ -280,7 +308,7 @@ def _keep(folder: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimize
 
 
 def _restore(
-    folder: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> dict[str, Any]:
     from safetensors.torch import load_file
 
@@ -299,19 +327,17 @@ def _restore(
     return state
 
 
-def save(model: LlamaForCausalLM, tok: PreTrainedTokenizerBase, out: Path) -> None:
-    """Save `model` in float16 with its tokenizer, readable by everybody.
+def save(model: PreTrainedModel, tok: PreTrainedTokenizerBase, out: Path, *, dtype: str = "float16") -> None:
+    """Save `model` in `dtype` with its tokenizer, readable by everybody.
 
     Files are written apart and then moved into `out` one by one, each whole; a kill in between leaves some of them.
     """
-    from transformers import LlamaForCausalLM
-
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
-    half = LlamaForCausalLM(model.config)
+    half = type(model)(model.config)
     half.load_state_dict(model.state_dict())
     half.generation_config = model.generation_config
-    torch.nn.Module.to(half, torch.float16)
+    torch.nn.Module.to(half, getattr(torch, dtype))
     half.save_pretrained(fresh)
     tok.save_pretrained(fresh)
     out.mkdir(parents=True, exist_ok=True)

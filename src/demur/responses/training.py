@@ -78,8 +78,8 @@ SYNTHETIC_ROWS, SYNTHETIC_SEED = 8_000, 20_24
 # Regularisation, and how loud n-grams are beside rule features: chosen by leave-one-source-out over the sources above.
 STRENGTH, GRAM_SCALE, KIND_STRENGTH = 0.1, 8.0, 0.01
 # Shifts of the log-odds, chosen on do_not_answer.train (thresholds may be chosen there, weights may not): a text that
-# says early what it cannot do declines, even when much that is friendly follows; one in which offers to help or to listen
-# lie close together is care for somebody and no refusal.
+# says early what it cannot do declines, even when much that is friendly follows; one in which offers to help or to
+# listen lie close together is care for somebody and no refusal.
 OFFSETS, SHIFT = {"cannot_early_alone": 2.0, "offer:density": -2.0}, -0.35
 
 

@@ -111,6 +111,8 @@ def measure_cliff(path: RefusalPath, *, plateau: Plateau = "top", over: Over = "
 def rank_cliffs(drop: Sequence[float], final: Sequence[float], measure: Measure = "drop") -> list[int]:
     """Numbers of the chats, the first to be selected first; ties keep their order.
 
+    Differences below a ten-thousandth are ties: in single precision they depend on which chats share a batch.
+
     Args:
         drop: Of each chat's cliff.
         final: Of each chat's cliff.
@@ -121,7 +123,7 @@ def rank_cliffs(drop: Sequence[float], final: Sequence[float], measure: Measure 
     """
     if measure not in get_args(Measure):
         raise InputError(f"measure must be one of {', '.join(get_args(Measure))}, got {measure!r}")
-    keys = final if measure == "released" else [-one for one in drop]
+    keys = [round(one, 4) for one in (final if measure == "released" else [-one for one in drop])]
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 

@@ -290,7 +290,9 @@ def _prompts(asked: ExplainSettings) -> Sequence[Prompt]:
 
         prompts = read_prompts(asked.prompts)
     elif phantom.is_phantom(asked.model):
-        prompts = phantom.prompts(per_condition=10, seed=asked.seed)
+        from demur.phantom.editions import specification
+
+        prompts = phantom.prompts(per_condition=10, seed=asked.seed, specification=specification(asked.model))
     else:
         from demur.prompts import demur_core
 
@@ -328,16 +330,22 @@ def _question(asked: ExplainSettings) -> Question | None:
 
 
 def _thinking(asked: ExplainSettings, groups: Groups) -> Sequence[Prompt]:
-    """The prompts that are asked with reasoning; the phantom reasons about bare questions only."""
+    """The prompts that are asked with reasoning; the phantom is asked those whose cliff is planted."""
     import random
 
     from demur import phantom
 
-    some = [
-        prompt.model_copy(update={"expect": "decline" if bad else "comply"})
-        for prompt, bad in zip(groups.prompts, groups.harmful, strict=True)
-        if not (phantom.is_phantom(asked.model) and prompt.meta.get("wrapper"))
-    ]
+    planted = not asked.prompts and phantom.is_phantom(asked.model) and phantom.resolve(asked.model) == phantom.path()
+    if planted:
+        from demur.phantom import scenes
+
+        some = scenes.prompts("cliff")
+    else:
+        some = [
+            prompt.model_copy(update={"expect": "decline" if bad else "comply"})
+            for prompt, bad in zip(groups.prompts, groups.harmful, strict=True)
+            if not (phantom.is_phantom(asked.model) and prompt.meta.get("wrapper"))
+        ]
     random.Random(asked.seed).shuffle(some)
     return some[: 8 * asked.most]
 
