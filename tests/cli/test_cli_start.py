@@ -104,6 +104,7 @@ def test_doctor_tells_what_is_installed():
         "images",
         "tables",
         "gguf",
+        "speed",
     }
     assert report["extras"]["local"]["packages"]["torch"]
     assert report["inspect_extension"] == "ready"
