@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from demur.states.cliff import Cliffs as Cliffs
     from demur.states.cliff import measure_cliff as measure_cliff
     from demur.states.cliff import measure_cliffs as measure_cliffs
+    from demur.states.depth import DepthRates as DepthRates
+    from demur.states.depth import fit_depth_probes as fit_depth_probes
+    from demur.states.depth import flag_rates as flag_rates
+    from demur.states.depth import score_depths as score_depths
+    from demur.states.depth import states_at_depths as states_at_depths
     from demur.states.direction import Direction as Direction
     from demur.states.direction import load_direction as load_direction
     from demur.states.directions import Directions as Directions
@@ -58,6 +63,7 @@ _PUBLIC = {
     "Captured": "shards",
     "Cliff": "cliff",
     "Cliffs": "cliff",
+    "DepthRates": "depth",
     "Direction": "direction",
     "Directions": "directions",
     "Groups": "groups",
@@ -77,7 +83,9 @@ _PUBLIC = {
     "compare_head_set": "head_sets",
     "export_gguf": "interchange",
     "find_directions": "directions",
+    "fit_depth_probes": "depth",
     "fit_probes": "probes",
+    "flag_rates": "depth",
     "from_behaviour": "groups",
     "from_labels": "groups",
     "heads_of": "heads",
@@ -92,8 +100,10 @@ _PUBLIC = {
     "read_groups": "groups",
     "roll_out": "rollouts",
     "scaling_heads": "heads",
+    "score_depths": "depth",
     "score_paths": "refusal_path",
     "select_direction": "selection",
+    "states_at_depths": "depth",
     "sweep": "interventions",
     "write_groups": "groups",
 }
@@ -106,6 +116,7 @@ __all__ = [
     "Captured",
     "Cliff",
     "Cliffs",
+    "DepthRates",
     "Direction",
     "Directions",
     "Groups",
@@ -124,7 +135,9 @@ __all__ = [
     "compare_head_set",
     "export_gguf",
     "find_directions",
+    "fit_depth_probes",
     "fit_probes",
+    "flag_rates",
     "from_behaviour",
     "from_labels",
     "heads_of",
@@ -139,8 +152,10 @@ __all__ = [
     "read_groups",
     "roll_out",
     "scaling_heads",
+    "score_depths",
     "score_paths",
     "select_direction",
+    "states_at_depths",
     "sweep",
     "write_groups",
 ]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from demur.models import LocalModel
     from demur.models.request import ChatLike
 
-__all__ = ["POOLED", "Probes", "fit_probes"]
+__all__ = ["POOLED", "Probes", "fit_probes", "fit_read", "probes_card"]
 
 POOLED = "pooled"
 """The position of a probe that was fitted at several positions together."""
@@ -195,7 +195,7 @@ def fit_probes(
         raise InputError("fit_probes needs at least one layer and one position")
     fold = family_folds(truth, kin, folds=folds, seed=seed)
     sets = permuted_labels(truth, kin, count=permutations, seed=seed)
-    card = _card(model, chats, truth, kin, {
+    card = probes_card(model, chats, truth, kin, {
         "label": label, "layers": list(chosen), "positions": list(where), "pooled": pooled, "normed": normed,
         "strength": strength, "folds": int(fold.max()) + 1, "permutations": permutations, "seed": seed,
     })  # fmt: skip
@@ -203,10 +203,10 @@ def fit_probes(
     with TemporaryDirectory(prefix="demur-states-") as folder:
         target = Path(folder) / "states" if out is None and size > _HELD else out
         states = captured(model, chats, chosen, where, batch_size, target)
-        return _fit(model, states, truth, kin, fold, sets, card, (refusing, complying), progress)
+        return fit_read(model, states, truth, kin, fold, sets, card, (refusing, complying), progress)
 
 
-def _fit(
+def fit_read(
     model: LocalModel,
     states: Any,
     labels: Sequence[bool],
@@ -217,6 +217,7 @@ def _fit(
     words: tuple[Sequence[str] | None, Sequence[str] | None],
     progress: Callable[[int, int], None] | None,
 ) -> Probes:
+    """Fit probes on states that were read already, at the layers and positions that the card names."""
     told = card.data["probes"]
     layers, seed = told["layers"], told["seed"]
     places: dict[str, list[Any]] = {str(one): [one] for one in told["positions"]}
@@ -320,9 +321,10 @@ def _text(chat: ChatLike) -> str:
     return str(as_chat(chat).messages)
 
 
-def _card(
+def probes_card(
     model: LocalModel, chats: Sequence[ChatLike], labels: Sequence[bool], families: Sequence[Hashable], told: Any
 ) -> Card:
+    """Which chats, labels and settings probes come from."""
     rows = sorted(f"{_text(chat)} {label}" for chat, label in zip(chats, labels, strict=True))
     digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
     counts = {"positive": sum(labels), "negative": len(labels) - sum(labels), "families": len(set(families))}
