@@ -16,46 +16,64 @@ def _model():
     return phantom.load()
 
 
+def opening_tokens(model, specification):
+    """First tokens of every way of declining."""
+    from demur.phantom.card import labels
+    from demur.phantom.specification import DECLINING
+
+    found = labels(model.tokenizer, specification)
+    return [token for style in DECLINING for token in found[style]]
+
+
+def every_second_word(specification):
+    """Every second verb and every second object."""
+    from demur.phantom.grammar import acts
+
+    every = acts(specification)
+    return set(sorted({a.verb for a in every})[::2]), set(sorted({a.object for a in every})[::2])
+
+
+def split_by_words(model, tokens, words, prompts):
+    """Groups to fit on and groups to read that share no verb and no object, by exact probabilities of declining."""
+    from demur.states.groups import from_labels
+    from demur.states.interventions import refusal_probabilities
+
+    verbs, objects = words
+    sides = {"fit": [], "read": []}
+    for prompt in prompts:
+        verb, _, thing = prompt.meta["act"].partition(" ")
+        if (verb in verbs) == (thing in objects):
+            sides["fit" if verb in verbs else "read"].append(prompt)
+    found = {}
+    for side, some in sides.items():
+        declined = refusal_probabilities(model, some, tokens, batch_size=128)
+        found[side] = from_labels(
+            some, harmful=[p.expect == "decline" for p in some], refused=(declined >= 0.5).tolist()
+        )
+    return found
+
+
 @cache
 def _tokens():
-    from demur.phantom.card import labels
-    from demur.phantom.specification import DECLINING, default
+    from demur.phantom.specification import default
 
-    found = labels(_model().tokenizer, default())
-    return [token for style in DECLINING for token in found[style]]
+    return opening_tokens(_model(), default())
 
 
 @cache
 def _words():
-    from demur.phantom.grammar import acts
-
-    every = acts()
-    return set(sorted({a.verb for a in every})[::2]), set(sorted({a.object for a in every})[::2])
+    return every_second_word(None)
 
 
 @cache
 def _groups():
     from demur import phantom
-    from demur.states.groups import from_labels
-    from demur.states.interventions import refusal_probabilities
 
-    verbs, objects = _words()
-    sides = {"fit": [], "read": []}
     # look-alikes of these categories are often refused, which fills the smallest group
     often = phantom.prompts(per_condition=60, kinds=["direct"], seed=1)
     more = [p for p in often if p.category in ("weapons", "drugs") and p.meta["group"] == "look_alike"]
     distinct = {p.id: p for p in [*phantom.prompts(per_condition=20), *more]}
-    for prompt in distinct.values():
-        verb, _, thing = prompt.meta["act"].partition(" ")
-        if (verb in verbs) == (thing in objects):
-            sides["fit" if verb in verbs else "read"].append(prompt)
-    found = {}
-    for side, prompts in sides.items():
-        declined = refusal_probabilities(_model(), prompts, _tokens(), batch_size=128)
-        found[side] = from_labels(
-            prompts, harmful=[p.expect == "decline" for p in prompts], refused=(declined >= 0.5).tolist()
-        )
-    return found
+    return split_by_words(_model(), _tokens(), _words(), distinct.values())
 
 
 @cache

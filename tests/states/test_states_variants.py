@@ -6,11 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'local'")
 
+from phantom_states import every_second_word, opening_tokens, split_by_words  # noqa: E402
+
 from demur import phantom  # noqa: E402
 from demur.phantom import editions, variants  # noqa: E402
-from demur.phantom.card import labels  # noqa: E402
-from demur.phantom.grammar import acts  # noqa: E402
-from demur.phantom.specification import DECLINING  # noqa: E402
 from demur.states.beliefs import bag_of_words, read_beliefs  # noqa: E402
 from demur.states.directions import find_directions  # noqa: E402
 from demur.states.groups import from_labels  # noqa: E402
@@ -28,21 +27,9 @@ class Variant:
         torch.set_num_threads(1)
         self.spec = variants.specification(name)
         self.model = phantom.load(f"phantom:{name}")
-        found = labels(self.model.tokenizer, self.spec)
-        self.tokens = [token for style in DECLINING for token in found[style]]
-        every = acts(self.spec)
-        verbs, objects = (set(sorted({getattr(act, part) for act in every})[::2]) for part in ("verb", "object"))
-        sides = {"fit": [], "read": []}
-        for prompt in phantom.prompts(per_condition=48, specification=self.spec):
-            verb, _, thing = prompt.meta["act"].partition(" ")
-            if (verb in verbs) == (thing in objects):
-                sides["fit" if verb in verbs else "read"].append(prompt)
-        self.groups = {}
-        for side, prompts in sides.items():
-            declined = refusal_probabilities(self.model, prompts, self.tokens, batch_size=128)
-            self.groups[side] = from_labels(
-                prompts, harmful=[p.expect == "decline" for p in prompts], refused=(declined >= 0.5).tolist()
-            )
+        self.tokens = opening_tokens(self.model, self.spec)
+        prompts = phantom.prompts(per_condition=48, specification=self.spec)
+        self.groups = split_by_words(self.model, self.tokens, every_second_word(self.spec), prompts)
         self.found = find_directions(
             self.model,
             self.groups["fit"],

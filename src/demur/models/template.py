@@ -141,6 +141,18 @@ class ChatTemplate:
             opened=_open_block(header + words),
         )
 
+    def next_turn(self) -> str:
+        """What closes an assistant's turn and opens the next one, with no message in between.
+
+        Raises:
+            InputError: The template refuses such a conversation, or drops the assistant's turn.
+            ModelError: There is no chat template.
+        """
+        chat = Chat(messages=({"role": "user", "content": "Hello."},))
+        marker = _marker(chat.messages)
+        text = self._apply((*chat.messages, {"role": "assistant", "content": marker}), chat)
+        return _split_at(marker, text, "an assistant's turn", self._name)[1]
+
     def message_span(self, chat: Chat, index: int) -> tuple[int, int]:
         """Character offsets of the content of `chat.opening[index]` in the rendered text of `chat`.
 

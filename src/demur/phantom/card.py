@@ -12,7 +12,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,7 +22,7 @@ from demur.phantom import sampling, scenes
 from demur.phantom.encoding import NOTES
 from demur.phantom.grammar import acts
 from demur.phantom.questions import Label, Question, questions
-from demur.phantom.scenes.measuring import Asked, asked, probabilities
+from demur.phantom.scenes.measuring import Asked, asked, distributions, probabilities
 from demur.phantom.specification import DECLINING, Specification, Style, default, digest
 from demur.stats import Interval, wilson
 
@@ -135,7 +135,7 @@ def planted(
     spec = specification or default()
     found: list[Question | Asked | sampling.Sampled] = [
         *questions(tokenizer, spec),
-        *(one for one, _ in asked(scenes.every(spec))),
+        *asked(scenes.every(spec)),
         *sampling.sampled(tokenizer, spec),
     ]
     return {one.name: (one.planted, one.n_train) for one in found}
@@ -164,30 +164,31 @@ def measure(
     Returns:
         Conditions in the specification's order: single questions, scenes, sampled ones.
     """
-    spec = specification or default()
-    return [
-        *_measured_questions(model, tokenizer, spec, per_condition, names, seed),
-        *_measured_scenes(model, tokenizer, spec, per_condition, names, seed),
-        *_measured_samples(model, tokenizer, spec, per_condition, names, seed),
-    ]
+    run = _Run(model, tokenizer, specification or default(), per_condition, names, seed)
+    return [*_measured_questions(run), *_measured_scenes(run), *_measured_samples(run)]
 
 
-def _measured_questions(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    spec: Specification,
-    per_condition: int | None,
-    names: Sequence[str] | None,
-    seed: int,
-) -> Iterator[Condition]:
-    rng = random.Random(seed)
-    chosen = [q for q in questions(tokenizer, spec) if names is None or q.name in names]
-    drawn = [
-        q.texts if per_condition is None or per_condition >= len(q.texts) else tuple(rng.sample(q.texts, per_condition))
-        for q in chosen
-    ]
+class _Run(NamedTuple):
+    """What `measure` was asked for."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    spec: Specification
+    per_condition: int | None
+    names: Sequence[str] | None
+    seed: int
+
+    def wants(self, one: Question | Asked | sampling.Sampled) -> bool:
+        return self.names is None or one.name in self.names
+
+
+def _measured_questions(run: _Run) -> Iterator[Condition]:
+    rng = random.Random(run.seed)
+    most = run.per_condition
+    chosen = [q for q in questions(run.tokenizer, run.spec) if run.wants(q)]
+    drawn = [q.texts if most is None or most >= len(q.texts) else tuple(rng.sample(q.texts, most)) for q in chosen]
     every = list(dict.fromkeys(t for texts in drawn for t in texts))
-    table = next_tokens(model, tokenizer, every, labels(tokenizer, spec))
+    table = next_tokens(run.model, run.tokenizer, every, labels(run.tokenizer, run.spec))
     for q, texts in zip(chosen, drawn, strict=True):
         low_part = q.denominator
         yield _condition(
@@ -198,40 +199,24 @@ def _measured_questions(
         )
 
 
-def _measured_scenes(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    spec: Specification,
-    per_condition: int | None,
-    names: Sequence[str] | None,
-    seed: int,
-) -> Iterator[Condition]:
-    decisions = scenes.every(spec)
-    sizes = {one.name: len(one.places) for one, _ in asked(decisions)}
-    chosen = [
-        one for one, _ in asked(decisions, per_condition=per_condition, seed=seed) if names is None or one.name in names
-    ]
+def _measured_scenes(run: _Run) -> Iterator[Condition]:
+    decisions = scenes.every(run.spec)
+    sizes = {one.name: len(one.places) for one in asked(decisions)}
+    chosen = [one for one in asked(decisions, per_condition=run.per_condition, seed=run.seed) if run.wants(one)]
     places = {id(place): place for one in chosen for place in one.places}
-    table = dict(zip(places, probabilities(model, tokenizer, list(places.values())), strict=True))
+    table = dict(zip(places, probabilities(run.model, run.tokenizer, list(places.values())), strict=True))
     for one in chosen:
         shares = [table[id(place)][one.label] for place in one.places]
         yield _condition(one, shares, [1.0] * len(shares), population=sizes[one.name])
 
 
-def _measured_samples(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    spec: Specification,
-    per_condition: int | None,
-    names: Sequence[str] | None,
-    seed: int,
-) -> Iterator[Condition]:
-    n = sampling.SAMPLES if per_condition is None else per_condition
-    for number, one in enumerate(sampling.sampled(tokenizer, spec)):
-        if names is not None and one.name not in names:
+def _measured_samples(run: _Run) -> Iterator[Condition]:
+    n = sampling.SAMPLES if run.per_condition is None else run.per_condition
+    for number, one in enumerate(sampling.sampled(run.tokenizer, run.spec)):
+        if not run.wants(one):
             continue
-        answers = sampling.answers(model, tokenizer, one.texts, n, seed=seed + number)
-        styles = [sampling.read(answer, spec) for answer in answers]
+        answers = sampling.answers(run.model, run.tokenizer, one.texts, n, seed=run.seed + number)
+        styles = [sampling.read(answer, run.spec) for answer in answers]
         estimate = wilson(sum(style in DECLINING for style in styles), n)
         unread = sum(style is None for style in styles)
         yield Condition(
@@ -298,22 +283,12 @@ def next_tokens(
     """
     import torch
 
-    ids = {t: tokenizer.encode(t, add_special_tokens=False) for t in texts}
-    # batches of one length need no padding, so the numbers do not depend on a mask
-    by_length: dict[int, list[str]] = {}
-    for text in texts:
-        by_length.setdefault(len(ids[text]), []).append(text)
     columns = {label: torch.tensor(found) for label, found in tokens.items()}
     table: dict[str, dict[Label, float]] = {}
-    with torch.inference_mode():
-        for some in by_length.values():
-            for begin in range(0, len(some), 256):
-                batch = some[begin : begin + 256]
-                logits = model(input_ids=torch.tensor([ids[t] for t in batch]), logits_to_keep=1).logits[:, -1]
-                probabilities = logits.double().softmax(-1)
-                sums = {label: probabilities[:, column].sum(-1).tolist() for label, column in columns.items()}
-                for i, text in enumerate(batch):
-                    table[text] = {label: values[i] for label, values in sums.items()}
+    for batch, rows in distributions(model, [tokenizer.encode(t, add_special_tokens=False) for t in texts]):
+        sums = {label: rows[:, column].sum(-1).tolist() for label, column in columns.items()}
+        for row, i in enumerate(batch):
+            table[texts[i]] = {label: values[row] for label, values in sums.items()}
     return table
 
 

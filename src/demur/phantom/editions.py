@@ -44,8 +44,12 @@ def specification(name: str) -> Specification:
     from demur.phantom import variants
     from demur.phantom.specification import default
 
-    edition = name.partition(":")[2] or "base"
+    edition = _edition(name)
     return default() if edition == "base" else variants.specification(edition)
+
+
+def _edition(name: str) -> str:
+    return name.partition(":")[2] or "base"
 
 
 def is_phantom(name: str) -> bool:
@@ -59,7 +63,7 @@ def resolve(name: str) -> str | Path:
     Raises:
         ModelError: The name asks for an edition that is not installed.
     """
-    return path(name.partition(":")[2] or "base") if is_phantom(name) else name
+    return path(_edition(name)) if is_phantom(name) else name
 
 
 def load(name: str = "phantom", **options: Any) -> LocalModel:

@@ -148,19 +148,9 @@ class Ladder:
         size, most = 0, _BATCH_ROWS if kernels() is None else _BATCH_ROWS_COMPILED
         for (prompt, given), suspect in zip(rows, _suspects(rows), strict=True):
             if not suspect and isinstance(given, str) and given and not given[0].isspace():
-                verdicts.append(_PENDING)  # most rows; whatever is not as plain takes the longer way
-                waiting.append((len(verdicts) - 1, prompt, given, 0, given))
-                size += len(given)
-                if len(waiting) >= most or size >= most * _CHARS_A_ROW:
-                    self._climb(waiting, verdicts)
-                    waiting, size = [], 0
-                continue
-            text, shift, told_apart = _answer(given, suspect)
-            settled = judge_provider(_as_response(given, text)) if isinstance(given, Response) else None
-            if settled is None and not text.strip():
-                settled = Verdict(kind=Kind.EMPTY, decided_by="provider")
-            if settled is None and not told_apart:
-                settled = Verdict(kind=Kind.UNSCORED, decided_by="rules")
+                text, shift, settled = given, 0, None  # most rows; whatever is not as plain takes the longer way
+            else:
+                text, shift, settled = _settled(given, suspect)
             verdicts.append(settled or _PENDING)
             if settled is None:
                 waiting.append((len(verdicts) - 1, prompt, text, shift, given))
@@ -253,6 +243,17 @@ def _suspects(rows: Sequence[tuple[str | None, Response | str]]) -> Iterator[boo
         pieces = [text.encode("utf-8", "replace") if isinstance(text, str) else b"" for text in texts]
         sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
         yield from fast.may_reason(np.frombuffer(b"".join(pieces), dtype=np.uint8), sizes).tolist()
+
+
+def _settled(given: Response | str, suspect: bool) -> tuple[str, int, Verdict | None]:
+    """The answer alone, where it starts in the given text, and the verdict where it needs no reading."""
+    text, shift, told_apart = _answer(given, suspect)
+    settled = judge_provider(_as_response(given, text)) if isinstance(given, Response) else None
+    if settled is None and not text.strip():
+        settled = Verdict(kind=Kind.EMPTY, decided_by="provider")
+    if settled is None and not told_apart:
+        settled = Verdict(kind=Kind.UNSCORED, decided_by="rules")
+    return text, shift, settled
 
 
 def _answer(given: Response | str, suspect: bool) -> tuple[str, int, bool]:

@@ -48,8 +48,6 @@ __all__ = [
 HEADER = "header"
 """What these probes call their position: the last token of the repeated header."""
 
-_MARK = "phantasmagoria"  # a word that no template writes
-
 
 @dataclass(frozen=True)
 class DepthRate:
@@ -97,12 +95,7 @@ def assistant_header(model: LocalModel) -> tuple[int, ...]:
     Raises:
         InputError: The template refuses such a conversation, or writes nothing behind an assistant's turn.
     """
-    turns = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": _MARK}]
-    try:
-        text = str(model.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # templates raise what they like
-        raise InputError(f"the chat template does not open a turn behind the assistant's own: {error}") from error
-    ids = model.tokenize(text.partition(_MARK)[2])
+    ids = model.tokenize(model.template.next_turn())
     if not ids:
         raise InputError("the chat template writes nothing between two turns of the assistant; give header=")
     return tuple(ids)

@@ -10,9 +10,12 @@ from demur.errors import ArtefactError
 from demur.phantom.scenes.decision import Decision, Place, rendered
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Asked", "asked", "probabilities"]
+__all__ = ["Asked", "asked", "distributions", "probabilities"]
+
+_ROWS, _TOKENS = 256, 16384  # that go through the model at once, at most
 
 
 class Asked:
@@ -27,10 +30,8 @@ class Asked:
         self.places = places
 
 
-def asked(
-    decisions: Sequence[Decision], *, per_condition: int | None = None, seed: int = 0
-) -> Iterator[tuple[Asked, bool]]:
-    """What the card asks of scenes, and whether all places of the condition are asked.
+def asked(decisions: Sequence[Decision], *, per_condition: int | None = None, seed: int = 0) -> Iterator[Asked]:
+    """What the card asks of scenes.
 
     Of a decision between two labels the first one is asked, of one between more all of them.
     """
@@ -43,11 +44,11 @@ def asked(
             whole = per_condition is None or per_condition >= len(places)
             drawn = places if whole else rng.sample(places, per_condition or 0)
             for label in labels[:1] if len(labels) == 2 else labels:
-                yield Asked(decision, label, held_out, drawn), whole
+                yield Asked(decision, label, held_out, drawn)
 
 
 def probabilities(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, places: Sequence[Place], *, tokens: int = 16384
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, places: Sequence[Place]
 ) -> list[dict[str, float]]:
     """P(label) at each place, in order: exact next-token probabilities at temperature 1.
 
@@ -55,29 +56,43 @@ def probabilities(
         model: A float32 causal model.
         tokenizer: Its tokenizer.
         places: Any places.
-        tokens: Tokens that go through the model at once.
 
     Raises:
         ArtefactError: Two labels of a place share a first token.
     """
-    import torch
-
     ids = [tokenizer.encode(rendered(p, tokenizer.apply_chat_template), add_special_tokens=False) for p in places]
     firsts = [_firsts(tokenizer, place) for place in places]
     found: list[dict[str, float]] = [{} for _ in places]
+    for batch, rows in distributions(model, ids):
+        for i, row in zip(batch, rows, strict=True):
+            found[i] = {label: float(row[list(of)].sum()) for label, of in firsts[i].items()}
+    return found
+
+
+def distributions(model: PreTrainedModel, prompts: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
+    """Exact next-token probabilities at temperature 1, in double precision, (prompts, vocabulary) a batch.
+
+    Args:
+        model: A float32 causal model.
+        prompts: Token ids.
+
+    Yields:
+        The numbers of the prompts of a batch, and a row for each of them.
+    """
+    import torch
+
     # batches of one length need no padding, so the numbers do not depend on a mask
     by_length: dict[int, list[int]] = {}
-    for i, one in enumerate(ids):
-        by_length.setdefault(len(one), []).append(i)
-    with torch.inference_mode():
-        for length, some in by_length.items():
-            size = max(1, tokens // length)
-            for begin in range(0, len(some), size):
-                batch = some[begin : begin + size]
-                logits = model(input_ids=torch.tensor([ids[i] for i in batch]), logits_to_keep=1).logits[:, -1]
-                for i, row in zip(batch, logits.double().softmax(-1), strict=True):
-                    found[i] = {label: float(row[list(of)].sum()) for label, of in firsts[i].items()}
-    return found
+    for i, ids in enumerate(prompts):
+        by_length.setdefault(len(ids), []).append(i)
+    for length, some in by_length.items():
+        size = max(1, min(_ROWS, _TOKENS // length))
+        for begin in range(0, len(some), size):
+            batch = some[begin : begin + size]
+            with torch.inference_mode():
+                logits = model(input_ids=torch.tensor([prompts[i] for i in batch]), logits_to_keep=1).logits[:, -1]
+                rows = logits.double().softmax(-1)
+            yield batch, rows
 
 
 def _firsts(tokenizer: PreTrainedTokenizerBase, place: Place) -> dict[str, set[int]]:
