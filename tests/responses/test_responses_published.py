@@ -61,8 +61,51 @@ def test_without_a_sign_nothing_is_found(tmp_path):
 
 def test_pretrained_files_that_are_not_there_are_named(tmp_path):
     pytest.importorskip("torch")
-    with pytest.raises(InputError, match=r"model\.safetensors"):
+    with pytest.raises(InputError, match=r"no pretrained encoder.*model\.safetensors"):
         run(made(tmp_path / "rows.json"), tmp_path)
+
+
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+@pytest.mark.parametrize("where", ["reply", "prompt"])
+def test_an_encoder_learns_what_a_word_of_the_reply_or_of_the_prompt_gives_away(tmp_path, family, where):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from demur.responses.published_encoder import fine_tuned
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    words = [f"word{number}" for number in range(40)]
+    marks = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    vocabulary = {word: number for number, word in enumerate([*marks.values(), "certainly", "sadly", *words])}
+    plain = Tokenizer(models.WordLevel(vocabulary, unk_token=marks["unk_token"]))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=plain, **marks).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.AutoConfig.for_model(family, vocab_size=len(vocabulary), pad_token_id=0, **sizes)
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+
+    rng = np.random.default_rng(1)
+    declined = rng.random(300) < 0.4
+    replies = [" ".join(rng.choice(words, 8)) for _ in declined]
+    telling = ["sadly" if one else "certainly" for one in declined]
+    prompts = replies
+    if where == "prompt":
+        prompts = [f"{prompt} {word}" for prompt, word in zip(replies, telling, strict=True)]
+    else:
+        replies = [f"{reply} {word}" for reply, word in zip(replies, telling, strict=True)]
+
+    def right(shown):
+        scores = fine_tuned(
+            tmp_path, replies[:200], declined[:200], declined[:200].astype(int), replies[200:],
+            prompts=(prompts[:200], prompts[200:]) if shown else None, epochs=8,
+        )  # fmt: skip
+        return int(((scores > 0) == declined[200:]).sum())
+
+    assert right(shown=where == "prompt") >= 95
+    if where == "prompt":
+        assert right(shown=False) <= 75  # of 100, 60 of which comply
 
 
 @rows_needed

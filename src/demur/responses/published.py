@@ -5,8 +5,9 @@ information is missing are left out, and everything that is not plain compliance
 here are not the shipped ones: they learn the words of this one collection, and nothing else that demur knows goes
 into them, because the phrases of the other tiers were written with all rows of this collection in view.
 
-`python -m demur.responses.published --rows FILE --base DIR` fits and chooses; `--folds 5` cross-validates on the 1,194
-rows; only `--test` reads the last part. Whoever reads it again and again chooses on it.
+`python -m demur.responses.published --rows FILE --base DIR` fits and chooses, `--prompts` reads what was asked too;
+`--folds 5` cross-validates on the 1,194 rows; only `--test` reads the last part. Whoever reads it again and again
+chooses on it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Part(NamedTuple):
 
     texts: list[str]
     tones: list[str]
+    prompts: list[str]
 
     @property
     def rejected(self) -> NDArray[np.bool_]:
@@ -45,7 +47,7 @@ class Part(NamedTuple):
 
     def of(self, rows: Sequence[int] | NDArray[np.int64]) -> Part:
         """Some of the rows."""
-        return Part([self.texts[row] for row in rows], [self.tones[row] for row in rows])
+        return Part(*([column[row] for row in rows] for column in self))
 
 
 class Parts(NamedTuple):
@@ -83,36 +85,36 @@ def read_parts(path: Path) -> Parts:
     rows = [row for row in json.loads(path.read_text("utf-8")) if row["tone"] not in _LEFT_OUT]
     if len(rows) != _ROWS:
         raise InputError(f"{path} holds {len(rows)} rows that count, the published protocol has {_ROWS}")
-    whole = Part([row["response"] for row in rows], [row["tone"] for row in rows])
+    whole = Part(*([row[field] for row in rows] for field in ("response", "tone", "prompt")))
     fit, rest = train_test_split(np.arange(len(rows)), test_size=_TEST, random_state=0)
     choose, test = train_test_split(rest, test_size=0.5, random_state=0)
     return Parts(whole.of(fit), whole.of(choose), whole.of(test))
 
 
-def run(path: Path, base: Path | None = None, *, test: bool = False) -> Published:
+def run(path: Path, base: Path | None = None, *, prompts: bool = False, test: bool = False) -> Published:
     """Fits the candidates, chooses one, and tests it if told to.
 
     Args:
         path: `all_hand_labeled.json` as its authors published it.
-        base: Folder of the pretrained encoder (`demur.responses.encoder_network.BASE`); without it the linear model is
-            the only candidate. Fitting takes minutes.
+        base: Folder of a pretrained encoder, as transformers saves it; without it the linear model is the only
+            candidate. Fitting takes minutes for a small one, an hour for one of 110 million weights.
+        prompts: Encoders that read the prompt before the reply are candidates too, which takes twice the time.
         test: Reads the test part. That is meant to happen once, when nothing is left to choose.
 
     Raises:
-        InputError: A file is not there, or holds another number of rows.
-        ArtefactError: A pretrained file is not the one whose licence was checked.
+        InputError: A file is not there, or holds another number of rows, or there is no encoder in the folder.
         MissingExtraError: torch is not installed, and `base` is given.
     """
     parts = read_parts(path)
-    judged = parts.choose.texts + (parts.test.texts if test else [])
-    scores = _candidates(parts.fit, judged, base)
+    judged = Part(*(a + b for a, b in zip(parts.choose, parts.test, strict=True))) if test else parts.choose
+    scores = _candidates(parts.fit, judged, base, prompts=prompts)
     truth, count = parts.choose.rejected, len(parts.choose.texts)
     choosing = {name: _right(score[:count], truth) for name, score in scores.items()}
     chosen = min(scores, key=lambda name: (-choosing[name], _loss(scores[name][:count], truth)))
     return Published(chosen, choosing, _right(scores[chosen][count:], parts.test.rejected) if test else None)
 
 
-def crossvalidated(path: Path, base: Path | None = None, *, folds: int = 5) -> dict[str, int]:
+def crossvalidated(path: Path, base: Path | None = None, *, prompts: bool = False, folds: int = 5) -> dict[str, int]:
     """Rows that each candidate reads right, of the 1,194 for fitting; replies that nearly repeat share a fold."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -120,8 +122,10 @@ def crossvalidated(path: Path, base: Path | None = None, *, folds: int = 5) -> d
     right: dict[str, int] = {}
     parting = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     for taught, held in parting.split(np.zeros(len(fit.texts)), fit.rejected, _groups(fit.texts)):
-        for name, score in _candidates(fit.of(taught), fit.of(held).texts, base, seeds=_SEEDS[:1]).items():
-            right[name] = right.get(name, 0) + _right(score, fit.of(held).rejected)
+        judged = fit.of(held)
+        scores = _candidates(fit.of(taught), judged, base, prompts=prompts, seeds=_SEEDS[:1])
+        for name, score in scores.items():
+            right[name] = right.get(name, 0) + _right(score, judged.rejected)
     return right
 
 
@@ -144,23 +148,30 @@ def _groups(texts: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _candidates(
-    fit: Part, judged: Sequence[str], base: Path | None, *, seeds: Sequence[int] = _SEEDS
+    fit: Part, judged: Part, base: Path | None, *, prompts: bool, seeds: Sequence[int] = _SEEDS
 ) -> dict[str, NDArray[np.float64]]:
-    """Log-odds of rejection of the judged texts, by candidate. Labels of what is judged do not come here."""
-    out = {"n-grams": _linear(fit, judged)}
-    if base is not None:
-        try:
-            import torch
+    """Log-odds of rejection of the judged replies, by candidate; the labels of what is judged are not looked at."""
+    out = {"n-grams": _linear(fit, judged.texts)}
+    if base is None:
+        return out
+    try:
+        import torch
 
-            from demur.responses.published_encoder import fine_tuned
-        except ImportError as error:
-            raise MissingExtraError("fine-tuning the encoder", "local", error.name or "torch") from error
-        torch.set_num_threads(1)  # so that sums are added in one order
-        names = sorted(set(fit.tones))
-        tones = np.array([names.index(tone) for tone in fit.tones])
-        fits = [fine_tuned(base, fit.texts, fit.rejected, tones, judged, seed=seed) for seed in seeds]
-        out["encoder"] = np.mean(fits, axis=0)
-        out["encoder and n-grams"] = (out["encoder"] + out["n-grams"]) / 2
+        from demur.responses.published_encoder import fine_tuned
+    except ImportError as error:
+        raise MissingExtraError("fine-tuning the encoder", "local", error.name or "torch") from error
+    torch.set_num_threads(1)  # so that sums are added in one order
+    names = sorted(set(fit.tones))
+    tones = np.array([names.index(tone) for tone in fit.tones])
+    ways: dict[str, tuple[list[str], list[str]] | None] = {"encoder": None}
+    if prompts:
+        ways["encoder with prompts"] = fit.prompts, judged.prompts
+    for name, shown in ways.items():
+        fits = [
+            fine_tuned(base, fit.texts, fit.rejected, tones, judged.texts, prompts=shown, seed=seed) for seed in seeds
+        ]
+        out[name] = np.mean(fits, axis=0)
+        out[f"{name}, and n-grams"] = (out[name] + out["n-grams"]) / 2
     return out
 
 
@@ -177,14 +188,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints what came out as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, required=True, help="all_hand_labeled.json")
-    parser.add_argument("--base", type=Path, help="folder of the pretrained encoder; without it only the linear model")
+    parser.add_argument("--base", type=Path, help="folder of a pretrained encoder; without it only the linear model")
+    parser.add_argument("--prompts", action="store_true", help="try encoders that read the prompt too")
     parser.add_argument("--folds", type=int, help="cross-validate on the rows for fitting, and stop")
     parser.add_argument("--test", action="store_true", help="read the test part too")
     options = parser.parse_args(arguments)
     if options.folds:
-        found: object = crossvalidated(options.rows, options.base, folds=options.folds)
+        found: object = crossvalidated(options.rows, options.base, prompts=options.prompts, folds=options.folds)
     else:
-        found = run(options.rows, options.base, test=options.test)._asdict()
+        found = run(options.rows, options.base, prompts=options.prompts, test=options.test)._asdict()
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     return 0
 
