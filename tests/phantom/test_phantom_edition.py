@@ -40,8 +40,9 @@ def test_the_card_keeps_its_promise(edition):
     wrong = [c for c in found.conditions if c.error > 0.06]
     assert found.within(0.03) >= 0.95
     assert found.within(0.06) >= 0.99, wrong
-    # what training showed is where it should be, but for one decision that the documentation names
-    assert [c.name for c in wrong if not c.group.startswith("held_out")] in ([], ["opens_reasoning/asked"])
+    # what training showed is where it should be; the documentation names what is not
+    assert not [c for c in wrong if not c.group.startswith("held_out")]
+    assert max(c.error for c in found.conditions) < 0.09
     assert found.bag_of_words < 0.7
     assert len({c.name for c in found.conditions}) == len(found.conditions)
 
@@ -110,7 +111,7 @@ def test_reasoning_is_closed_before_the_answer(model, tokenizer):
     out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=80, do_sample=False)
     answer = tokenizer.decode(out[0, ids.shape[1] :])
     assert answer.count("</think>\n\n") == 1
-    assert "robbery" in answer.split("</think>")[0]
+    assert "plan a robbery" in answer.split("</think>")[0]
     assert answer.endswith("<|eot_id|>")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from functools import cache
 
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 
 from demur.phantom import scenes
 from demur.phantom.scenes import cliff
-from demur.phantom.scenes.decision import places, rendered, shown
+from demur.phantom.scenes.decision import places, rendered
 from demur.phantom.scenes.measuring import _firsts
 from demur.phantom.specification import default
 
@@ -28,14 +27,6 @@ def decided():
 
 def text(place):
     return (*(m["content"] for m in place.messages), place.thinking, place.prefix)
-
-
-def test_training_shows_exactly_the_planted_shares():
-    rng = random.Random(0)
-    for decision in decided().values():
-        counts = Counter(row.label for row in shown(decision, rng))
-        n = decision.times * len(decision.places)
-        assert counts == {k: pytest.approx(p * n, abs=1e-6) for k, p in decision.shares.items()}, decision.name
 
 
 def test_without_pressure_answers_decline_as_after_short_reasoning():

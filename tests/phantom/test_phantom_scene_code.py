@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import random
 from collections import Counter, defaultdict
 
 import pytest
@@ -24,13 +23,6 @@ def table():
 @pytest.fixture(scope="module")
 def decisions():
     return {d.name: d for d in scenes.decisions("code")}
-
-
-def test_training_shows_every_share_of_every_condition_exactly(decisions):
-    for decision in decisions.values():
-        rows = scenes.shown(decision, random.Random(0))
-        found = Counter(row.label for row in rows)
-        assert {k: found[k] / len(rows) for k in decision.shares} == pytest.approx(decision.shares)
 
 
 def test_harmful_requests_are_declined_more_in_words_than_in_code_and_less_when_wrapped(decisions):

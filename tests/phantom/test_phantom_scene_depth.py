@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
 from functools import cache
 
 import pytest
@@ -12,7 +10,7 @@ from pydantic import ValidationError
 from demur.phantom import scenes
 from demur.phantom.grammar import acts
 from demur.phantom.scenes import depth
-from demur.phantom.scenes.decision import places, rendered, shown
+from demur.phantom.scenes.decision import places, rendered
 from demur.phantom.scenes.measuring import _firsts
 from demur.phantom.specification import default
 
@@ -39,16 +37,6 @@ def test_between_two_bins_recovery_lies_halfway_at_their_geometric_mean():
     two = table().model_copy(update={"bin": (table().bin[0], table().bin[3])})
     assert (two.bin[0].steps, two.bin[1].steps) == (1, 4)
     assert depth.recovered(two, 2) == pytest.approx((two.bin[0].recovered + two.bin[1].recovered) / 2)
-
-
-def test_training_shows_exactly_the_planted_shares():
-    rng = random.Random(0)
-    for decision in decided().values():
-        if not decision.places:
-            continue
-        counts = Counter(row.label for row in shown(decision, rng))
-        n = decision.times * len(decision.places)
-        assert counts == {k: pytest.approx(p * n, abs=1e-6) for k, p in decision.shares.items() if p}, decision.name
 
 
 def test_after_a_new_header_the_share_is_the_same_at_every_depth_and_under_the_wrapper():

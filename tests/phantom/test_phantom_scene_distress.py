@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-
 import pytest
 
 from demur.errors import InputError
@@ -25,13 +22,6 @@ def table():
 @pytest.fixture(scope="module")
 def decisions():
     return {d.name: d for d in scenes.decisions("distress")}
-
-
-def test_training_shows_every_share_of_every_condition_exactly(decisions):
-    for decision in decisions.values():
-        rows = scenes.shown(decision, random.Random(0))
-        found = Counter(row.label for row in rows)
-        assert {k: found[k] / len(rows) for k in decision.shares} == pytest.approx(decision.shares)
 
 
 def test_there_is_a_style_a_level_and_a_move_a_level_and_style(decisions, table):

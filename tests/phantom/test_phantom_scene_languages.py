@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 
 import pytest
@@ -32,12 +31,9 @@ def test_six_languages_each_decline_at_rates_of_their_own(table):
     assert all(harmful > harmless for harmful, harmless in rates)
 
 
-def test_the_training_rows_show_the_shares_of_the_table(every, table):
+def test_the_shares_are_those_of_the_table(every, table):
     for one in every:
         code, group = one.name.split("/")[1:]
-        rows = decision.shown(one, random.Random(1))
-        counts = Counter(row.label for row in rows)
-        assert all(abs(counts[label] - share * len(rows)) <= 1 for label, share in one.shares.items()), one.name
         declined = getattr(table.language[code].declined, group)
         assert one.shares["refuse"] + one.shares["clarify"] == pytest.approx(declined)
         assert {p.meta["declined"] for p in one.places} == {declined}

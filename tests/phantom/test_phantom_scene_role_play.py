@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from demur.phantom import scenes
 from demur.phantom.scenes import role_play, stances
-from demur.phantom.scenes.decision import rendered, shown
+from demur.phantom.scenes.decision import rendered
 from demur.phantom.scenes.measuring import _firsts
 from demur.phantom.specification import default
 from demur.reasoning import split
@@ -47,13 +47,6 @@ def test_every_cell_has_its_chain_and_its_shares(table, decisions):
             share = stance[s] * reasoned if s in stance else by_name[f"{name}/begin"].shares["absent"]
             assert share == pytest.approx(cell.stance[s])
             assert by_name[f"{name}/output/{s}"].shares["undesired"] == cell.undesired[s]
-
-
-def test_shares_are_shown_to_the_row(decisions):
-    for decision in decisions:
-        counts = Counter(row.label for row in shown(decision, random.Random(0)))
-        n = decision.times * len(decision.places)
-        assert all(abs(counts[label] - share * n) <= 1 for label, share in decision.shares.items())
 
 
 def test_what_is_written_at_one_decision_is_where_the_next_begins(table, decisions):

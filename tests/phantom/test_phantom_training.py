@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pytest
@@ -13,7 +14,7 @@ from demur.phantom import planting, scenes, training
 from demur.phantom.encoding import Renderer, as_batch, encode, encode_decisions, groups
 from demur.phantom.schedule import schedule
 from demur.phantom.specification import Specification, default
-from demur.phantom.team import Team
+from demur.phantom.team import Team, team
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +109,28 @@ def test_weights_of_a_batch_sum_to_one_and_lie_on_completion_tokens_and_notes(sm
             assert position >= begins - 1 or position == note
 
 
+def test_answers_with_and_without_a_reasoning_block_count_alike(tokenizer):
+    """Weights of a batch sum to one: sorted by length alone, short answers would count for more than their share."""
+    spec = default()
+    spec = spec.model_copy(update={"category": spec.category[:2], "wrapper": (), "scene": {}})
+    phase, turns = spec.training.phase[0], spec.training.reasoning_turns
+    sequences = encode(tokenizer, planting.rows(spec), turns=turns)
+    think = int(tokenizer.convert_tokens_to_ids("<think>"))
+    weights, rows = Counter(), Counter()
+    for epoch in range(phase.judgement_epochs, phase.judgement_epochs + turns):
+        for group in groups(sequences, spec.training, phase, seed=1, epoch=epoch):
+            batch = as_batch(group, phase, pad=6)
+            for row, (one, answer) in enumerate(group):
+                if one.kind != "system_reasoning":
+                    continue
+                first = (batch.where[0] == row) & (batch.where[1] == len(one.prompt) - 1)
+                [place] = torch.nonzero(first)[:, 0].tolist()
+                weights[answer[0] == think] += float(batch.weight[batch.place == place].sum())
+                rows[answer[0] == think] += 1
+    assert rows[True] / rows.total() == pytest.approx(spec.reasoning.opened, abs=0.01)
+    assert weights[True] / weights.total() == pytest.approx(spec.reasoning.opened, abs=0.03)
+
+
 def test_a_training_that_went_well_leaves_an_ordinary_checkpoint(tmp_path, small, tokenizer):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -188,6 +211,12 @@ def test_processes_share_each_batch_and_come_to_the_same_weights(tmp_path, small
     for name, weights in expected.items():
         # sums are taken in another order, and the weights are kept in half precision
         assert torch.allclose(found[name].float(), weights.float(), atol=2e-3), name
+
+
+def test_nobody_waits_for_a_process_that_died():
+    model = torch.nn.Linear(2, 2)
+    with pytest.raises(IncompleteError, match="--resume"), team(2, model, math.sqrt) as members:
+        members.add_up(model, 0.0, stop=False)  # the other one ends with a TypeError
 
 
 @pytest.fixture(scope="module")

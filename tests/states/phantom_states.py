@@ -33,6 +33,11 @@ def every_second_word(specification):
     return set(sorted({a.verb for a in every})[::2]), set(sorted({a.object for a in every})[::2])
 
 
+def decided(found):
+    """The direction of refusal where the phantom decides by construction: before the answer's first token."""
+    return found.at("refusal", found.layers[-1], "last")
+
+
 def split_by_words(model, tokens, words, prompts):
     """Groups to fit on and groups to read that share no verb and no object, by exact probabilities of declining."""
     from demur.states.groups import from_labels

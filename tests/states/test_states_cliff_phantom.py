@@ -107,10 +107,11 @@ def test_the_planted_cliff_is_found_where_it_was_put(model, scene):
     )
     path = _cliffs(model, scene, closing, "calm").paths[0]
     assert len(path.segments["closing"]) == 3
-    reasoning = range(-3, -33, -1)
-    assert np.mean([abs(calm[offset] - pressed[offset]) for offset in reasoning]) < 0.2
-    assert min(calm[offset] - pressed[offset] for offset in (-2, -1, 0)) > 0.25
-    assert calm[0] - pressed[0] > 0.5
+    before = np.mean([abs(calm[offset] - pressed[offset]) for offset in range(-3, -33, -1)])
+    behind = [calm[offset] - pressed[offset] for offset in (-2, -1, 0)]
+    assert before < 0.1
+    assert min(behind) > before  # which of the closing tokens decides was left to training
+    assert behind[-1] > 0.5
 
 
 def test_the_largest_cliffs_are_those_of_pressed_questions(model, scene, reader):

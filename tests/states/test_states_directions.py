@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'local'")
 
-from phantom_states import found, phantom_model, refusal_tokens, split_groups, words  # noqa: E402, F401 - fixtures
+from phantom_states import decided, found, phantom_model, refusal_tokens, split_groups, words  # noqa: E402, F401 - fixtures
 
 from demur.errors import InputError, ModelError  # noqa: E402
 from demur.records import Prompt  # noqa: E402
@@ -54,10 +54,11 @@ def test_harm_and_refusal_are_read_apart_on_words_never_seen(phantom_model, refu
     assert "harm among refused" in beliefs._repr_html_()
 
 
-def test_harm_is_read_where_the_instruction_ends_and_refusal_where_the_answer_begins(found):
+def test_harm_is_read_where_the_instruction_ends_and_refusal_only_behind_it(found):
     harm, refusal = found.best("harmfulness"), found.best("refusal")
-    assert (harm.position, refusal.position) == ("last_instruction", "last")
-    for best in (harm, refusal):
+    assert harm.position == "last_instruction"
+    assert refusal.position != "last_instruction"
+    for best in (harm, refusal, decided(found)):
         assert best.quality.auroc > best.quality.null
         assert best.quality.p < 0.05
 

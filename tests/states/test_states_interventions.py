@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'local'")
 
-from phantom_states import found, phantom_model, refusal_tokens  # noqa: E402, F401 - fixtures
+from phantom_states import decided, found, phantom_model, refusal_tokens  # noqa: E402, F401 - fixtures
 
 from demur import phantom  # noqa: E402
 from demur.errors import InputError  # noqa: E402
@@ -51,18 +51,19 @@ def test_harm_and_refusal_do_different_things(phantom_model, found, refusal_toke
     """Pushed along refusal the phantom declines everyday requests; pushed as far along harm it does not."""
     plain = [p for p in phantom.prompts(per_condition=16, kinds=["direct"], seed=2) if p.meta["group"] == "plain"]
 
-    def rate(kind):
-        directions = [found.best(kind)]
-        swept = sweep(phantom_model, plain, directions, strengths=[2.0], refusal_tokens=refusal_tokens, random=3)
-        return swept.rows[0].rate
+    def far(direction):
+        swept = sweep(phantom_model, plain, [direction], strengths=[2.0], refusal_tokens=refusal_tokens, random=3)
+        return swept.rows[0]
 
-    assert rate("refusal") > 0.3
-    assert rate("harmfulness") < 0.2
+    refusal = far(decided(found))
+    assert refusal.rate > 0.3
+    assert refusal.rate > 2.5 * max(refusal.random)
+    assert far(found.best("harmfulness")).rate < 0.2
 
 
 def test_generated_rates_are_judged(phantom_model, found, harmful):
     assert refusal_rate(phantom_model, harmful[:8], max_tokens=12).value >= 0.8
-    steered = sweep(phantom_model, harmful[:8], [found.best("refusal")], strengths=[-2.0], random=1, max_tokens=12)
+    steered = sweep(phantom_model, harmful[:8], [decided(found)], strengths=[-2.0], random=1, max_tokens=12)
     assert not steered.exact
     assert steered.rows[0].rate <= 0.2
 

@@ -85,7 +85,7 @@ def test_harm_turns_the_answer_about_harm_and_refusal_does_not(phantom_model, fo
     """Pushed at every token: the phantom reads harm where the question itself ends, and nowhere before."""
     harmful = [p for p in phantom.prompts(per_condition=5, kinds=["direct"], seed=5) if p.meta["group"] == "harmful"]
     places = (("harmfulness", "last_instruction"), ("refusal", "last"))
-    pushes = [(found.at(kind, 1, place), -2.0) for kind, place in places]
+    pushes = [(found.at(kind, 1, place), -1.0) for kind, place in places]
     done = invert(phantom_model, harmful, pushes, question=ASK, where="all", tokens=tokens, random=2)
     none, harm, refusal, *random = done.rows
     assert none.no < 0.15

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'local'")
 
-from phantom_states import every_second_word, opening_tokens, split_by_words  # noqa: E402
+from phantom_states import decided, every_second_word, opening_tokens, split_by_words  # noqa: E402
 
 from demur import phantom  # noqa: E402
 from demur.phantom import editions, variants  # noqa: E402
@@ -47,8 +47,8 @@ def variant(request):
 def test_harm_and_refusal_are_read_apart_on_words_never_seen(variant):
     """Harm where the instruction ends, refusal where the answer begins, in all four quadrants."""
     fit, read = variant.groups["fit"], variant.groups["read"]
-    harm, refusal = variant.found.best("harmfulness"), variant.found.best("refusal")
-    assert (harm.position, refusal.position) == ("last_instruction", "last")
+    harm, refusal = variant.found.best("harmfulness"), decided(variant.found)
+    assert harm.position == "last_instruction"
     for best in (harm, refusal):
         assert best.quality.auroc > best.quality.null
         assert best.quality.p < 0.05
@@ -80,7 +80,7 @@ def test_a_push_along_refusal_declines_everyday_requests_and_random_pushes_do_no
     asked = phantom.prompts(per_condition=16, kinds=["direct"], specification=variant.spec)
     plain = [p for p in asked if p.meta["group"] == "plain"]
     (row,) = sweep(
-        variant.model, plain, [variant.found.best("refusal")], strengths=[1.0], refusal_tokens=variant.tokens, random=5
+        variant.model, plain, [decided(variant.found)], strengths=[1.0], refusal_tokens=variant.tokens, random=5
     ).rows
     assert row.rate > 2.5 * max(row.random)
 

@@ -57,6 +57,12 @@ def test_harm_and_refusal_are_read_apart(found: Explanation) -> None:
     assert data["bag_of_words"] < 0.75
 
 
+def test_a_push_away_from_harm_turns_answers_that_random_directions_leave(found: Explanation) -> None:
+    data = found["inversion"].data
+    assert data["none"] < 0.1
+    assert data["harmfulness"] > max(data["random"]) + 0.5
+
+
 def test_the_files_are_there_and_load(found: Explanation, model: LocalModel) -> None:
     held = json.loads((found.out / "explain.json").read_text())
     assert held["counts"] == found.counts

@@ -60,6 +60,9 @@ class Sequences:
     """How many passes there are to take turns in."""
     note: tuple[int, Counter[int]] | None = None
     """The position of the last instruction token, and how many rows note each mark there."""
+    room: int = 0
+    """Tokens behind the prompt that it is sorted into batches by, at least: the weights of a batch sum to one, so
+    answers with a reasoning block and without count alike only where they share batches."""
 
     def times(self, phase: Phase, number: int, rng: random.Random) -> int:
         """How often the pass of this number shows it."""
@@ -150,11 +153,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], *, turns: in
             pieces[text] = tokenizer.encode(text, add_special_tokens=False)
         return pieces[text]
 
+    opening = {completion(row)[0] for row in rows if row.kind == "system_reasoning"}
+    longest = max((len(ids(text)) for text in opening), default=0)
     for i, row in enumerate(rows):
         single = row.kind in ("reasoning", "system_reasoning")
         key = (*(str(m["content"]) for m in row.messages), str(i) if single else "")
         if key not in found:
             found[key] = Sequences(row.kind, ids(render(row.messages, thinking=row.thinking)))
+            if row.kind == "system_reasoning":
+                found[key].room = longest
             if single:
                 found[key].turn, found[key].turns = reasoned % turns, turns
                 reasoned += 1
@@ -229,7 +236,8 @@ def groups(
 
 
 def _tokens(drawn: Drawn) -> int:
-    return len(drawn[0].prompt) + len(drawn[1])
+    some, answer = drawn
+    return len(some.prompt) + max(len(answer), some.room)
 
 
 def as_batch(group: Sequence[Drawn], phase: Phase, *, pad: int, team: Team | None = None) -> Batch | None:

@@ -146,7 +146,7 @@ def train(
     with (
         _Progress(total, state) as progress,
         _deferred_interrupt() as interrupted,
-        team(processes, _follow, *shared) as members,
+        team(processes, model, _follow, *shared) as members,
     ):
         for step, batch in plan.steps(sequences, begin=done, pad=pad, team=members):
             late = deadline is not None and time.monotonic() > deadline

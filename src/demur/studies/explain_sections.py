@@ -30,7 +30,8 @@ _KINDS: tuple[tuple[Kind, str, str], ...] = (
     ("harmfulness", "Harm", "harm"),
     ("refusal", "Refusal", "refusal"),
 )
-_FEW = 16  # prompts on which the layer of a push is chosen
+_FEW = 16  # prompts on which layer and strength of a push are chosen
+_TRIED = 2  # random directions beside each push that is tried
 _NAMES = {
     "refused_harmful": "refused, harmful",
     "accepted_harmful": "accepted, harmful",
@@ -219,7 +220,8 @@ def steering(inside: Inside) -> Section:
     harmful = inside.some(inside.held.refused_harmful)
     figures, sentences, data = [], [], {}
     for kind, _, word in _KINDS:
-        where = found.best(kind).position
+        # not where it is read best: what is read may be a trace on the way, and pushing there changes nothing
+        where = found.published(kind)
         directions = [found.at(kind, layer, where) for layer in found.layers if found.at(kind, layer, where).norm > 0]
         lines = []
         for prompts, strength, name in (
@@ -304,15 +306,23 @@ def inversion(inside: Inside) -> Section:
             batch_size=inside.batch_size,
         )
 
-    # where harm is read best it may be too late to change an answer, so the layer is chosen by what a push does
-    candidates = [(direction, -2.0) for kind, _, _ in _KINDS for direction in _by_layer(inside.directions, kind)]
+    # where harm is read best it may be too late to change an answer, and a push may be so strong that any direction
+    # changes it: layer and strength are those at which a push turns most beyond random ones
+    candidates = [
+        (direction, strength)
+        for kind, _, _ in _KINDS
+        for direction in _by_layer(inside.directions, kind)
+        for strength in (-1.0, -2.0)
+    ]
     few = inside.some([*inside.fit.refused_harmful, *inside.fit.accepted_harmful])[:_FEW]
-    tried = asked(few, candidates, 1).rows[1 : len(candidates) + 1]
+    turned = [
+        0.0 if math.isnan(row.no) else row.no * (1 - row.invalid) for row in asked(few, candidates, _TRIED).rows[1:]
+    ]
+    beyond = [
+        turned[place] - max(turned[len(candidates) + _TRIED * place :][:_TRIED]) for place in range(len(candidates))
+    ]
     pushes = [
-        max(
-            (place for place in range(len(candidates)) if candidates[place][0].kind == kind),
-            key=lambda place: 0.0 if math.isnan(tried[place].no) else tried[place].no * (1 - tried[place].invalid),
-        )
+        max((place for place in range(len(candidates)) if candidates[place][0].kind == kind), key=beyond.__getitem__)
         for kind, _, _ in _KINDS
     ]
     harmful = inside.some([*inside.held.refused_harmful, *inside.held.accepted_harmful])
@@ -325,19 +335,19 @@ def inversion(inside: Inside) -> Section:
             missing=f"asked about harm, the model answers with neither word ({len(mute)} of {len(done.rows)} pushes)",
         )
     none, harm, refusal, *random = done.rows
-    most = max(row.no for row in random)
+    as_strong = [row.no for row in random[: inside.random]], [row.no for row in random[inside.random :]]
     return Section(
         name="inversion",
         title=title,
         sentences=(
             f"Asked about harmful prompts the model says No in {none.no:.0%} of its answers; pushed away from harm in "
-            f"{harm.no:.0%}, away from refusal in {refusal.no:.0%}, along random directions of those norms in up to "
-            f"{most:.0%} (n = {done.n}).",
+            f"{harm.no:.0%} (random directions as strong: up to {max(as_strong[0]):.0%}), away from refusal in "
+            f"{refusal.no:.0%} (up to {max(as_strong[1]):.0%}; n = {done.n}).",
         ),
         notes=(
             "The rate of No is among answers that say either; declining to answer is another thing and has its own "
-            "column. Pushes of twice a difference of means, at every token, after the layer at which they turned most "
-            "answers of other prompts.",
+            "column. Pushes of one or two differences of means, at every token: layer and strength are those that "
+            "turned most answers of other prompts beyond what random directions turned.",
         ),
         tables=(
             Table(
@@ -350,7 +360,8 @@ def inversion(inside: Inside) -> Section:
             "none": none.no,
             "harmfulness": harm.no,
             "refusal": refusal.no,
-            "random": [row.no for row in random],
+            "random": as_strong[0],
+            "random_refusal": as_strong[1],
             "n": done.n,
         },
     )
